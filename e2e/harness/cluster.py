@@ -1,0 +1,315 @@
+"""A real cluster without containers: etcd, API server, controller manager, scheduler and kwok from
+kwokctl, and beside them the components of Spillover as manifests/ declares them."""
+
+import json
+import shutil
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness import pods, processes
+from harness.build import ControlPlane, control_plane
+from harness.locks import exclusive
+from harness.places import MANIFESTS, cache, clusters
+
+Object = dict[str, Any]
+
+NAMESPACE = "spillover-system"
+_ADDRESSES = 250
+_POLL_SECONDS = 0.1
+_READY_SECONDS = 90.0
+_KWOK_CONFIG = {
+    "apiVersion": "config.kwok.x-k8s.io/v1alpha1",
+    "kind": "KwokctlConfiguration",
+    "options": {"bindAddress": "127.0.0.1"},
+}
+_KWOK_ARGUMENTS = (
+    # Only nodes that say so are kwok's: others stay as they are, for instance not ready.
+    "kwok-controller=manage-all-nodes=false",
+    "kwok-controller=manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+)
+
+
+class ClusterError(Exception):
+    """Something about a cluster that its user should read."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a cluster is made with. `components`: with those of Spillover."""
+
+    scheduler_replicas: int = 1
+    components: bool = True
+    feature_gates: str = ""
+
+
+class Cluster:
+    """One cluster by name. Everything it has on disk is in its folder."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.folder = clusters() / name
+        self.kubeconfig = self.folder / "kubeconfig"
+
+    def exists(self) -> bool:
+        return self.folder.exists()
+
+    # --- life ----------------------------------------------------------------------------------
+
+    def up(self, options: Options, say: Callable[[str], None] = lambda _: None) -> None:
+        """Starts it. When this returns, pods can be scheduled. What is half up after an error is
+        taken down again."""
+        if self.exists():
+            raise ClusterError(
+                f"cluster {self.name} is there already; ./dev down --name {self.name}"
+            )
+        tools = control_plane()
+        try:
+            say("starting the control plane")
+            index = self._claim_index()
+            self._start_control_plane(tools, options)
+            if options.components:
+                self._start_components(tools, index, options.scheduler_replicas, say)
+            self._wait("the default ServiceAccount", self._has_default_account)
+        except BaseException:
+            self._keep_logs()
+            self.down()
+            raise
+
+    def down(self) -> None:
+        """Ends all its processes and removes its folder, in whatever state it is."""
+        processes.end_all(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _claim_index(self) -> int:
+        """A number that no other cluster has, for addresses in 127.77.NUMBER.0/24."""
+        with exclusive(cache() / "clusters.lock"):
+            taken = {file.read_text() for file in clusters().glob("*/index")}
+            index = next(n for n in range(1, _ADDRESSES) if str(n) not in taken)
+            self.folder.mkdir(parents=True)
+            (self.folder / "index").write_text(str(index))
+        return index
+
+    def _start_control_plane(self, tools: ControlPlane, options: Options) -> None:
+        config = self.folder / "kwokctl.yaml"
+        config.write_text(yaml.safe_dump(_KWOK_CONFIG))
+        command = [tools.binary("kwokctl"), "create", "cluster", "--name", "it", "--wait", "60s"]
+        command += ["--config", str(config), "--runtime", "binary"]
+        command += ["--kubeconfig", str(self.kubeconfig)]
+        command += ["--etcd-binary", tools.binary("etcd")]
+        command += ["--kwok-controller-binary", tools.binary("kwok")]
+        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
+            command += [f"--{name}-binary", tools.binary(name)]
+        for argument in _KWOK_ARGUMENTS:
+            command += ["--extra-args", argument]
+        if options.feature_gates:
+            command += ["--kube-feature-gates", options.feature_gates]
+        environment = {
+            **processes.marked(self.folder),
+            "KWOK_WORKDIR": str(self.folder / "kwok"),
+            # kwokctl calls kubectl for itself.
+            "PATH": f"{tools.folder}:/usr/bin:/bin",
+        }
+        # kwokctl looks for free ports: one at a time.
+        with exclusive(cache() / "ports.lock"), (self.folder / "kwokctl.log").open("w") as log:
+            ended = subprocess.run(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                timeout=120,
+                check=False,
+            )
+        if ended.returncode:
+            raise ClusterError((self.folder / "kwokctl.log").read_text())
+
+    def _start_components(
+        self, tools: ControlPlane, index: int, replicas: int, say: Callable[[str], None]
+    ) -> None:
+        say("applying manifests/")
+        objects = self._apply_manifests()
+        config_maps = {o["metadata"]["name"]: o for o in objects if o["kind"] == "ConfigMap"}
+        started: list[pods.Pod] = []
+        for deployment in (o for o in objects if o["kind"] == "Deployment"):
+            account = deployment["spec"]["template"]["spec"]["serviceAccountName"]
+            for replica in range(replicas):
+                name = f"{deployment['metadata']['name']}-{replica}"
+                folder = self.folder / "pods" / name
+                folder.mkdir(parents=True)
+                site = pods.Site(
+                    name=name,
+                    address=f"127.77.{index}.{10 + len(started)}",
+                    folder=folder,
+                    kubeconfig=self._account_kubeconfig(account, folder),
+                    executable=lambda word: _executable(word, tools),
+                )
+                started.append(self._start_pod(pods.pod(deployment, config_maps, site), folder))
+        say("waiting for the components to be ready")
+        for pod in started:
+            for container in pod.containers:
+                self._wait(f"{pod.name}/{container.name}", partial(_answers, container.probe))
+        self._wait("a leader among the schedulers", self._has_leader)
+
+    def _apply_manifests(self) -> list[Object]:
+        """Applies everything but the Deployments, which become processes: Pods would be placed on
+        the cluster's nodes, which are not real. Those are checked by the API server only."""
+        objects = list(yaml.safe_load_all(self.kubectl("kustomize", str(MANIFESTS))))
+        kinds = ("CustomResourceDefinition", "Namespace", "Deployment")
+        by_kind = {kind: [o for o in objects if o["kind"] == kind] for kind in kinds}
+        self.apply(*by_kind["CustomResourceDefinition"], *by_kind["Namespace"])
+        self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        self.apply(*(o for o in objects if o["kind"] not in kinds))
+        self.kubectl(
+            "apply", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump_all(by_kind["Deployment"])
+        )
+        return objects
+
+    def _account_kubeconfig(self, account: str, folder: Path) -> Path:
+        """A kubeconfig with a token of the ServiceAccount, as its Pod would have."""
+        token = self.kubectl("create", "token", account, "-n", NAMESPACE, "--duration=720h").strip()
+        admin = yaml.safe_load(self.kubeconfig.read_text())
+        server = admin["clusters"][0]["cluster"]
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "it", "cluster": server}],
+            "users": [{"name": account, "user": {"token": token}}],
+            "contexts": [{"name": "it", "context": {"cluster": "it", "user": account}}],
+            "current-context": "it",
+        }
+        file = folder / "kubeconfig"
+        file.touch(mode=0o600)
+        file.write_text(yaml.safe_dump(config))
+        return file
+
+    def _start_pod(self, pod: pods.Pod, folder: Path) -> pods.Pod:
+        for path, text in pod.files.items():
+            (folder / path).parent.mkdir(exist_ok=True)
+            (folder / path).write_text(text)
+        (folder / "pod.json").write_text(json.dumps(asdict(pod), indent=2))
+        with (folder / "kubelet.log").open("w") as log:
+            subprocess.Popen(  # lives on when this process ends; `down` finds it by its mark
+                [sys.executable, str(Path(__file__).with_name("kubelet.py")), str(folder)],
+                env=processes.marked(self.folder),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return pod
+
+    def _keep_logs(self) -> None:
+        """What a failed start has written, outside the folder that is about to go."""
+        saved = cache() / "failed" / self.name
+        shutil.rmtree(saved, ignore_errors=True)
+        for file in self.logs():
+            target = saved / file.relative_to(self.folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+        if saved.exists():
+            print(f"logs of the failed start: {saved}", file=sys.stderr)
+
+    # --- use -----------------------------------------------------------------------------------
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
+        """kubectl's output. Raises ClusterError with what it said when it fails."""
+        ended = subprocess.run(
+            [*self.kubectl_command(), *arguments],
+            input=stdin if stdin is not None else "",
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        if check and ended.returncode:
+            raise ClusterError(f"kubectl {' '.join(arguments)}: {ended.stderr.strip()}")
+        return ended.stdout
+
+    def kubectl_command(self) -> list[str]:
+        return [
+            control_plane().binary("kubectl"),
+            f"--kubeconfig={self.kubeconfig}",
+            f"--cache-dir={self.folder / 'kubectl'}",
+        ]
+
+    def apply(self, *objects: Object) -> None:
+        """Server-side apply."""
+        self.kubectl(
+            "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=_documents(objects)
+        )
+
+    def create(self, *objects: Object) -> None:
+        self.kubectl("create", "-f", "-", stdin=_documents(objects))
+
+    def items(self, kind: str, *arguments: str) -> list[Object]:
+        """All objects of a kind."""
+        found: list[Object] = json.loads(self.kubectl("get", kind, "-o", "json", *arguments))[
+            "items"
+        ]
+        return found
+
+    # --- look ----------------------------------------------------------------------------------
+
+    def logs(self, component: str | None = None) -> Iterator[Path]:
+        """Log files, of one component or of all: etcd, kube-apiserver, …, and extender and
+        spillover-scheduler of each replica."""
+        files = sorted(self.folder.glob("kwok/clusters/*/logs/*.log"))
+        files += sorted(self.folder.glob("pods/*/*.log"))
+        for file in files:
+            if component in (None, file.stem, f"{file.parent.name}/{file.stem}"):
+                yield file
+
+    def pod_folder(self, name: str) -> Path:
+        return self.folder / "pods" / name
+
+    def _has_default_account(self) -> bool:
+        return bool(self.kubectl("get", "serviceaccount", "default", check=False))
+
+    def _has_leader(self) -> bool:
+        holder = self.kubectl(
+            "get", "lease", "spillover-scheduler", "-n", NAMESPACE,
+            "-o", "jsonpath={.spec.holderIdentity}", check=False,
+        )  # fmt: skip
+        return bool(holder)
+
+    def _wait(self, what: str, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _READY_SECONDS
+        while not condition():
+            if time.monotonic() > deadline:
+                raise ClusterError(f"{what} was not ready after {_READY_SECONDS:.0f} s")
+            time.sleep(_POLL_SECONDS)
+
+
+def all_clusters() -> list[Cluster]:
+    return [Cluster(file.parent.name) for file in sorted(clusters().glob("*/index"))]
+
+
+def _executable(word: str, tools: ControlPlane) -> str:
+    return sys.executable if word == "python" else tools.binary(word)
+
+
+def _answers(url: str | None) -> bool:
+    if url is None:
+        return True
+    # kube-scheduler makes itself a certificate; a kubelet's probe does not check it either.
+    context = ssl._create_unverified_context()  # noqa: S323, SLF001
+    try:
+        with urllib.request.urlopen(url, timeout=2, context=context) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, TimeoutError, OSError):
+        return False
+
+
+def _documents(objects: tuple[Object, ...]) -> str:
+    return yaml.safe_dump_all(objects)

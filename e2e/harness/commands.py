@@ -1,0 +1,176 @@
+"""What ./dev can do."""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from harness import processes
+from harness.build import control_plane
+from harness.cluster import Cluster, ClusterError, Options, all_clusters
+from harness.places import ROOT
+
+_TIERS = {
+    "unit": "tests/unit",
+    "property": "tests/property",
+    "contract": "tests/contract",
+    "cluster": "tests/cluster",
+    "e2e": "e2e",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one command. Returns the exit status."""
+    options, rest = _parser().parse_known_args(arguments)
+    if rest and options.command not in ("test", "kubectl"):
+        _parser().error(f"unrecognized arguments: {' '.join(rest)}")
+    run: Callable[[argparse.Namespace, list[str]], int] = options.run
+    try:
+        return run(options, rest)
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="./dev", description="Build, run and test Spillover.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(
+        name: str, run: Callable[[argparse.Namespace, list[str]], int], text: str
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        return command
+
+    def add_name(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--name", default="dev", type=_cluster_name, help="the cluster's name")
+
+    demo = add("demo", _demo, "the main job, live: units fill in order and empty in reverse")
+    demo.add_argument("--keep", action="store_true", help="leave the cluster running")
+    up = add("up", _up, "start a cluster with every component of Spillover")
+    add_name(up)
+    up.add_argument("--nodes", type=Path, metavar="FILE", help="YAML of nodes to create")
+    up.add_argument("--scheduler-replicas", type=_positive, default=1, metavar="N")
+    add_name(add("down", _down, "end a cluster and remove all it has left"))
+    add("status", _status, "the clusters and their processes")
+    logs = add("logs", _logs, "print the log of a component, of all its replicas")
+    add_name(logs)
+    logs.add_argument("component", metavar="COMPONENT", help="such as extender or etcd")
+    kubectl = add("kubectl", _kubectl, "kubectl on a cluster: ./dev kubectl [--name NAME] ARGS…")
+    add_name(kubectl)
+    kubectl.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGS")
+    test = add("test", _test, "run the tests: ./dev test [--long] [TIER or pytest arguments]")
+    test.add_argument("--long", action="store_true", help="with the full counts, for a note")
+    test.add_argument("arguments", nargs=argparse.REMAINDER, metavar="TIER or ARGS")
+    add("lint", _lint, "ruff, mypy and import-linter")
+    add("generate", _generate, "write the CRDs from spillover/api")
+    add("build", _build, "build the control plane (the other commands do when it is missing)")
+    add("bench", _bench, "benchmarks")
+    return parser
+
+
+def _demo(options: argparse.Namespace, _: list[str]) -> int:
+    from harness.demo import demo  # noqa: PLC0415 - rich is slow to import
+
+    return demo(keep=options.keep)
+
+
+def _up(options: argparse.Namespace, _: list[str]) -> int:
+    nodes = options.nodes.read_text() if options.nodes else None
+    cluster = Cluster(options.name)
+    cluster.up(Options(scheduler_replicas=options.scheduler_replicas), _say)
+    if nodes is not None:
+        cluster.kubectl("apply", "-f", "-", stdin=nodes)
+        cluster.kubectl("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s")
+    print(f"KUBECONFIG={cluster.kubeconfig}")
+    return 0
+
+
+def _down(options: argparse.Namespace, _: list[str]) -> int:
+    Cluster(options.name).down()
+    return 0
+
+
+def _status(_: argparse.Namespace, __: list[str]) -> int:
+    for cluster in all_clusters():
+        running = len(processes.find(cluster.folder))
+        print(f"{cluster.name}: {running} processes, KUBECONFIG={cluster.kubeconfig}")
+    return 0
+
+
+def _logs(options: argparse.Namespace, _: list[str]) -> int:
+    cluster = _existing(options.name)
+    files = list(cluster.logs(options.component))
+    if not files:
+        known = sorted({file.stem for file in cluster.logs()})
+        raise ClusterError(f"no component {options.component}; there are {', '.join(known)}")
+    for file in files:
+        sys.stdout.write(file.read_text(errors="replace"))
+    return 0
+
+
+def _kubectl(options: argparse.Namespace, rest: list[str]) -> int:
+    command = [*_existing(options.name).kubectl_command(), *rest, *options.arguments]
+    return subprocess.run(command, check=False).returncode
+
+
+def _test(options: argparse.Namespace, rest: list[str]) -> int:
+    chosen = [_TIERS.get(argument, argument) for argument in [*rest, *options.arguments]]
+    command = [sys.executable, "-m", "pytest", *(["--long"] if options.long else []), *chosen]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+
+def _lint(_: argparse.Namespace, __: list[str]) -> int:
+    tools = Path(sys.executable).parent
+    checks = [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["lint-imports"]]
+    # These read the checkout, not the installed wheel.
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'e2e'}"}
+    results = [
+        subprocess.run([tools / name, *rest], cwd=ROOT, env=environment, check=False)
+        for name, *rest in checks
+    ]
+    return int(any(result.returncode for result in results))
+
+
+def _generate(_: argparse.Namespace, __: list[str]) -> int:
+    return subprocess.run(
+        [sys.executable, ROOT / "manifests" / "generate.py"], check=False
+    ).returncode
+
+
+def _build(_: argparse.Namespace, __: list[str]) -> int:
+    print(control_plane().folder)
+    return 0
+
+
+def _bench(_: argparse.Namespace, __: list[str]) -> int:
+    print("there are no benchmarks yet")
+    return 0
+
+
+def _existing(name: str) -> Cluster:
+    cluster = Cluster(name)
+    if not cluster.exists():
+        raise ClusterError(f"no cluster {name}; ./dev up --name {name}")
+    return cluster
+
+
+def _cluster_name(text: str) -> str:
+    if not text.replace("-", "").isalnum() or len(text) > 40:
+        raise argparse.ArgumentTypeError("letters, digits and '-', at most 40")
+    return text
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 9:
+        raise argparse.ArgumentTypeError("a number from 1 to 9")
+    return int(text)
+
+
+def _say(text: str) -> None:
+    print(f"==> {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,46 @@
+"""Finding and ending the processes of a cluster. They are known by a mark in their environment,
+which every process inherits from the one that started it: none is missed after a crash, and none of
+anybody else's is ended."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+MARK = "SPILLOVER_CLUSTER"
+_KILL_SECONDS = 10.0
+
+
+def marked(folder: Path) -> dict[str, str]:
+    """The environment for processes of the cluster in `folder`."""
+    return {**os.environ, MARK: str(folder)}
+
+
+def find(folder: Path) -> list[int]:
+    """Ids of the live processes of the cluster in `folder`."""
+    wanted = f"{MARK}={folder}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            environment = (entry / "environ").read_bytes()
+        except OSError:  # ended meanwhile, or somebody else's
+            continue
+        if wanted in environment.split(b"\0"):
+            found.append(int(entry.name))
+    return found
+
+
+def end_all(folder: Path) -> None:
+    """Kills every process of the cluster and waits until they are gone."""
+    deadline = time.monotonic() + _KILL_SECONDS
+    while ids := find(folder):
+        for process in ids:
+            try:
+                os.kill(process, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"processes {ids} of {folder} do not end")
+        time.sleep(0.05)

@@ -1,0 +1,137 @@
+"""Every event of a collection, as the API server's own watch tells it."""
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from harness.cluster import Cluster, ClusterError
+
+Object = dict[str, Any]
+
+
+class Watch:
+    """A context manager. Lists `path` and then records every event after it, in order.
+
+    `events` holds (type, object) in the order of the API server, `objects` the state after the last
+    of them, by uid."""
+
+    def __init__(self, cluster: Cluster, path: str = "/api/v1/pods") -> None:
+        self.events: list[tuple[str, Object]] = []
+        self.objects: dict[str, Object] = {}
+        self._cluster = cluster
+        self._path = path
+        self._changed = threading.Condition()
+        self._broken = ""
+
+    def __enter__(self) -> Self:
+        listed = json.loads(self._cluster.kubectl("get", "--raw", self._path))
+        self.objects = {item["metadata"]["uid"]: item for item in listed["items"]}
+        version = listed["metadata"]["resourceVersion"]
+        self._process = subprocess.Popen(
+            [
+                *self._cluster.kubectl_command(),
+                "get",
+                "--raw",
+                f"{self._path}?watch=1&resourceVersion={version}",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.terminate()
+        self._process.wait(timeout=10)
+        self._reader.join(timeout=10)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def wait_for(
+        self, condition: Callable[[list[Object]], bool], seconds: float, what: str
+    ) -> list[Object]:
+        """Waits until the state meets the condition and returns it. TimeoutError says what it was
+        instead."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while not condition(state := list(self.objects.values())):
+                if self._broken:
+                    raise ClusterError(f"the watch of {self._path} ended: {self._broken}")
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"not within {seconds} s: {what}; there is {brief(state)}")
+                self._changed.wait(left)
+            return state
+
+    def wait_quiet(self, quiet: float, seconds: float) -> None:
+        """Waits until no event has come for `quiet` seconds."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while self._changed.wait(quiet):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{self._path} has not been quiet for {seconds} s")
+
+    def _read(self) -> None:
+        if self._process.stdout is None:
+            raise AssertionError("stdout was asked for")
+        for line in self._process.stdout:
+            event = json.loads(line)
+            with self._changed:
+                if event["type"] == "ERROR":
+                    self._broken = json.dumps(event["object"])
+                    self._changed.notify_all()
+                    return
+                self.events.append((event["type"], event["object"]))
+                uid = event["object"]["metadata"]["uid"]
+                if event["type"] == "DELETED":
+                    self.objects.pop(uid, None)
+                else:
+                    self.objects[uid] = event["object"]
+                self._changed.notify_all()
+        with self._changed:
+            self._broken = self._broken or "end of stream"
+            self._changed.notify_all()
+
+
+def is_live(pod: Object) -> bool:
+    """Not finished and not being deleted: what counts against a maximum."""
+    finished = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+    return not finished and "deletionTimestamp" not in pod["metadata"]
+
+
+def node_of(pod: Object) -> str:
+    """The pod's node, or an empty string."""
+    return str(pod["spec"].get("nodeName", ""))
+
+
+def is_ready(pod: Object) -> bool:
+    conditions = pod.get("status", {}).get("conditions", ())
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def scheduling_message(pod: Object) -> str:
+    """What the scheduler last said of why the pod is not placed."""
+    for condition in pod.get("status", {}).get("conditions", ()):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return str(condition.get("message", ""))
+    return ""
+
+
+def brief(objects: list[Object]) -> str:
+    """One line for people."""
+    return ", ".join(
+        f"{o['metadata']['name']}"
+        + (f" on {node_of(o)}" if o.get("spec", {}).get("nodeName") else "")
+        + (f" ({scheduling_message(o)})" if scheduling_message(o) else "")
+        for o in sorted(objects, key=lambda o: str(o["metadata"]["name"]))
+    )

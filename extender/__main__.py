@@ -1,0 +1,71 @@
+"""`python -m extender`: the extender as a process."""
+
+import asyncio
+import random
+import sys
+import time
+
+import uvloop
+from pydantic import ValidationError
+
+from extender.app import Readiness, health_app, scheduler_app
+from extender.binding import BIND_SECONDS, Binding
+from extender.filtering import Filtering
+from extender.metrics import Metrics
+from extender.settings import Settings, read_settings
+from extender.watching import reflectors
+from spillover.core.cache import SchedulingCache
+from spillover.kube.binder import Binder, labels_in_binding
+from spillover.kube.credentials import Credentials
+from spillover.kube.session import ApiSession, until_answered
+from spillover.serving.http import serve
+from spillover.serving.logs import set_up_logs
+from spillover.serving.processes import run_together
+
+
+async def run(settings: Settings) -> int:
+    """Wires the parts together and runs them. Returns the process's exit status."""
+    chance, clock = random.SystemRandom(), time.monotonic
+    async with ApiSession(Credentials(settings.kubeconfig)) as session:
+        cache = SchedulingCache(settings.conventions(), clock)
+        watches = reflectors(session, cache, chance)
+        metrics = Metrics(cache.ledger, watches)
+        binder = Binder(
+            session,
+            labels_in_binding=await until_answered(lambda: labels_in_binding(session), chance),
+            clock=clock,
+            random=chance,
+        )
+        binding = Binding(cache, binder, metrics, clock, chance)
+        ready = Readiness([watch.synced for watch in watches])
+        scheduler = scheduler_app(Filtering(cache, metrics), binding, ready, metrics)
+        return await run_together(
+            {
+                **{f"watch of {watch.path}": watch.run() for watch in watches},
+                "outcomes": binding.settle_outcomes(),
+                "scheduler requests": serve(
+                    scheduler, settings.address, settings.port, drain_seconds=BIND_SECONDS
+                ),
+                "probes": serve(
+                    health_app(ready, metrics), settings.health_address, settings.health_port
+                ),
+            }
+        )
+
+
+def main() -> int:
+    """Reads the settings from the command line and runs until told to stop."""
+    try:
+        settings = read_settings(sys.argv[1:])
+    except ValidationError as error:
+        for problem in error.errors():
+            name = str(problem["loc"][0]).replace("_", "-")
+            print(f"--{name}: {problem['msg']}", file=sys.stderr)  # noqa: T201 - before logs are set up
+        return 2
+    set_up_logs(settings.log_level)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""The `filter` verb: which of the offered nodes may this pod use?"""
+
+import logging
+
+from extender.metrics import Metrics
+from spillover.api.extender import FilterArgs, FilterResult
+from spillover.core.cache import SchedulingCache
+from spillover.core.placement import Placement
+from spillover.core.pods import pod_from_wire
+
+_log = logging.getLogger(__name__)
+
+
+class Filtering:
+    def __init__(self, cache: SchedulingCache, metrics: Metrics) -> None:
+        self._cache = cache
+        self._metrics = metrics
+
+    def filter(self, args: FilterArgs) -> FilterResult:
+        """Decides and reserves. Raises ValueError for a pod that no API server could have sent."""
+        pod = pod_from_wire(args.pod)
+        if self._cache.ledger.in_flight(pod.uid) or self._cache.ledger.is_bound(pod.uid):
+            # The scheduler has given up on a binding that we have not, or has not seen it yet.
+            self._metrics.decisions.labels("error").inc()
+            return FilterResult(error="a binding of this pod is under way or done")
+        decision = self._cache.place(pod, args.node_names)
+        where = {"namespace": pod.namespace, "pod": pod.name}
+        if isinstance(decision, Placement):
+            self._metrics.decisions.labels("placed" if decision.unit else "passed").inc()
+            unit = decision.unit.title if decision.unit else None
+            _log.debug("placed", extra={**where, "unit": unit, "nodes": len(decision.nodes)})
+            return FilterResult(
+                node_names=[name for name in args.node_names if name in decision.nodes]
+            )
+        self._metrics.decisions.labels("rejected").inc()
+        _log.debug("rejected", extra={**where, "reasons": sorted(set(decision.reasons.values()))})
+        return FilterResult(node_names=[], failed_and_unresolvable_nodes=dict(decision.reasons))

@@ -1,0 +1,63 @@
+"""The extender's metrics, in Prometheus' text format."""
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from spillover.core.ledger import Ledger
+from spillover.kube.reflector import Reflector
+
+_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 15)
+
+
+class Metrics:
+    """Registered with a registry of their own, so that one process may hold several."""
+
+    def __init__(self, ledger: Ledger, reflectors: Iterable[Reflector[object]]) -> None:
+        self.registry = CollectorRegistry()
+        self.decisions = Counter(
+            "spillover_filter_decisions_total",
+            "Answers to filter: placed in a unit, passed (no policy, or nodes of no unit), "
+            "rejected, or error.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.filter_seconds = Histogram(
+            "spillover_filter_seconds",
+            "Time from a filter request to its answer.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.bind_seconds = Histogram(
+            "spillover_bind_seconds",
+            "Time from a bind request to its answer.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.bind_errors = Counter(
+            "spillover_bind_errors_total",
+            "Bind requests answered with an error: no-claim, refused by the API server, unknown.",
+            ["reason"],
+            registry=self.registry,
+        )
+        Gauge(
+            "spillover_reservations",
+            "Slots reserved for pods that filter has placed and bind has not seen.",
+            registry=self.registry,
+        ).set_function(ledger.reservations)
+        self.registry.register(_Relists(tuple(reflectors)))
+
+
+class _Relists(Collector):
+    def __init__(self, reflectors: tuple[Reflector[object], ...]) -> None:
+        self._reflectors = reflectors
+
+    def collect(self) -> Iterable[Metric]:
+        family = CounterMetricFamily(
+            "spillover_reflector_relists_total", "Complete lists taken.", labels=["path"]
+        )
+        for reflector in self._reflectors:
+            family.add_metric([reflector.path], reflector.relists)
+        yield family

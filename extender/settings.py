@@ -1,0 +1,85 @@
+"""The extender's settings: flags, or environment variables that start with SPILLOVER_."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from spillover.core.conventions import DEFAULT_PROVIDER_TAINTS, NodeConventions
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+_NEVER_A_PROVIDER = ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")
+
+
+class Settings(BaseSettings):
+    """Settings of the extender."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SPILLOVER_",
+        cli_prog_name="python -m extender",
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        extra="forbid",
+    )
+
+    kubeconfig: Path | None = Field(
+        None, description="Kubeconfig file. Default: the Pod's ServiceAccount, else $KUBECONFIG."
+    )
+    address: str = Field(
+        "127.0.0.1",
+        description="Address for kube-scheduler's requests. They carry no credentials and place "
+        "pods: leave it on loopback.",
+    )
+    port: Port = Field(8888, description="Port for kube-scheduler's requests.")
+    health_address: str = Field("127.0.0.1", description="Address for probes and metrics.")
+    health_port: Port = Field(8889, description="Port for probes and metrics.")
+    virtual_node_label: str = Field(
+        "type=virtual-kubelet", description="Label of virtual nodes, as key=value."
+    )
+    elastic_node_label: str = Field(
+        "goatscaler.io/managed=true",
+        description="Label of nodes that an autoscaler manages, as key=value.",
+    )
+    provider_taints: list[str] = Field(
+        sorted(DEFAULT_PROVIDER_TAINTS),
+        description="Keys of the taints that keep pods off virtual nodes by default.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe log lines to write."
+    )
+
+    @field_validator("virtual_node_label", "elastic_node_label")
+    @classmethod
+    def _is_a_label(cls, value: str) -> str:
+        key, equals, _ = value.partition("=")
+        if not key or not equals:
+            raise ValueError(f"{value!r} is not of the form key=value")
+        return value
+
+    @field_validator("provider_taints")
+    @classmethod
+    def _are_providers_own(cls, keys: list[str]) -> list[str]:
+        for key in keys:
+            if key.startswith(_NEVER_A_PROVIDER):
+                raise ValueError(f"{key} tells the state of a node; no decision may see past it")
+        return keys
+
+    def conventions(self) -> NodeConventions:
+        return NodeConventions(
+            virtual_label=_pair(self.virtual_node_label),
+            elastic_label=_pair(self.elastic_node_label),
+            provider_taints=frozenset(self.provider_taints),
+        )
+
+
+def read_settings(arguments: list[str]) -> Settings:
+    """Raises pydantic.ValidationError, which names the field, and SystemExit for unknown flags."""
+    return Settings(_cli_parse_args=arguments)
+
+
+def _pair(label: str) -> tuple[str, str]:
+    key, _, value = label.partition("=")
+    return key, value

@@ -1,0 +1,1 @@
+"""Spillover: the ResourcePolicy of ACK and VKE for any Kubernetes cluster."""

@@ -1,0 +1,63 @@
+"""The rules of Kubernetes for labels and annotations.
+
+The API server checks neither in a Binding: what is wrong there is stored and breaks every later
+update of the pod. So they are checked when a policy is loaded.
+Source: k8s.io/apimachinery/pkg/util/validation and pkg/api/validation.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from spillover.api.errors import FieldError
+
+_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+_DNS_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_MAX_NAME = 63
+_MAX_PREFIX = 253
+_MAX_ANNOTATIONS_BYTES = 256 * 1024
+
+
+def key_problem(key: str) -> str | None:
+    """What is wrong with a label or annotation key, or None."""
+    prefix, slash, name = key.rpartition("/")
+    if slash and not (len(prefix) <= _MAX_PREFIX and _DNS_SUBDOMAIN.fullmatch(prefix)):
+        return (
+            f"{key!r} has a prefix that is not a DNS subdomain of at most {_MAX_PREFIX} characters"
+        )
+    if not (len(name) <= _MAX_NAME and _NAME.fullmatch(name)):
+        return (
+            f"{key!r} is not a qualified name: at most {_MAX_NAME} letters, digits, '-', '_' or"
+            " '.', starting and ending with a letter or digit, after an optional DNS prefix and '/'"
+        )
+    return None
+
+
+def value_problem(value: str) -> str | None:
+    """What is wrong with a label value, or None."""
+    if value and not (len(value) <= _MAX_NAME and _NAME.fullmatch(value)):
+        return (
+            f"{value!r} is not a label value: at most {_MAX_NAME} letters, digits, '-', '_' or '.',"
+            " starting and ending with a letter or digit"
+        )
+    return None
+
+
+def label_errors(path: str, labels: Mapping[str, str]) -> Iterator[FieldError]:
+    """Every key and value that the API server would refuse as a label."""
+    for key, value in labels.items():
+        if problem := key_problem(key):
+            yield FieldError(path, problem)
+        if problem := value_problem(value):
+            yield FieldError(f"{path}[{key}]", problem)
+
+
+def annotation_errors(path: str, annotations: Mapping[str, str]) -> Iterator[FieldError]:
+    """Every key that the API server would refuse in annotations, and their summed size in bytes."""
+    size = 0
+    for key, value in annotations.items():
+        # Annotation keys are checked in lower case (ValidateAnnotations), label keys are not.
+        if problem := key_problem(key.lower()):
+            yield FieldError(path, problem)
+        size += len(key.encode()) + len(value.encode())
+    if size > _MAX_ANNOTATIONS_BYTES:
+        yield FieldError(path, f"{size} bytes are more than the limit of {_MAX_ANNOTATIONS_BYTES}")

@@ -1,0 +1,41 @@
+"""What both dialects of ResourcePolicy share: the object around the spec, and how it is parsed."""
+
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+
+from spillover.api.errors import FieldError, field_path
+
+
+class Wire(BaseModel):
+    """A part of a policy as users write it. Unknown fields are kept, wrong types are errors, and
+    `null` means absent, as for the API server."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="allow", strict=True, frozen=True, serialize_by_alias=True
+    )
+
+
+Spec = TypeVar("Spec", bound=Wire)
+
+
+class ResourcePolicyObject(Wire, Generic[Spec]):
+    """`metadata` stays raw: the API server has checked it."""
+
+    metadata: dict[str, Any]
+    spec: Spec
+
+
+Object = TypeVar("Object", bound=BaseModel)
+
+
+def parse(model: type[Object], raw: Mapping[str, Any]) -> Object | list[FieldError]:
+    """The typed object, or everything that is wrong with it. Never raises on bad input."""
+    try:
+        return model.model_validate({"spec": {}, **raw})
+    except ValidationError as error:
+        return sorted(
+            FieldError(field_path(problem["loc"]), problem["msg"]) for problem in error.errors()
+        )

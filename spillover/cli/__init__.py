@@ -1,0 +1,1 @@
+"""The command `spillover` (no code yet)."""

@@ -1,0 +1,1 @@
+"""Policy status, events and deletion cost, as tasks of the active extender (no code yet)."""

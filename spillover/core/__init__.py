@@ -1,0 +1,1 @@
+"""Pure decisions: policy model, matching, placement, ledger. No I/O, no clock, no chance."""

@@ -1,0 +1,21 @@
+"""How this cluster marks its nodes: which are virtual, and which an autoscaler manages."""
+
+from dataclasses import dataclass
+
+DEFAULT_PROVIDER_TAINTS = frozenset(
+    {
+        "virtual-kubelet.io/provider",
+        "virtual-kubelet.io/compute-type",
+        "vci.vke.volcengine.com/node-type",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConventions:
+    """Labels are (key, value). A taint whose key is in `provider_taints` keeps pods off a virtual
+    node by default; a decision for a virtual unit sees past it, and past no other taint."""
+
+    virtual_label: tuple[str, str] = ("type", "virtual-kubelet")
+    elastic_label: tuple[str, str] = ("goatscaler.io/managed", "true")
+    provider_taints: frozenset[str] = DEFAULT_PROVIDER_TAINTS

@@ -1,0 +1,175 @@
+"""The dialect of ACK."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from spillover.api import ack
+from spillover.api.duration import parse_duration
+from spillover.api.errors import FieldError
+from spillover.api.labels import annotation_errors, label_errors
+from spillover.api.quantity import parse_quantity
+from spillover.core.dialects.checks import (
+    choice,
+    limit_errors,
+    quantity_errors,
+    required_choice,
+    timeout_errors,
+)
+from spillover.core.policy import Advance, NodeKind, NodePool, Policy, PolicyKey, Preempt, Unit
+from spillover.core.selectors import Operator, Requirement
+
+WAIT_FOR_SCALING_MARKER = "k8s.aliyun.com/resource-policy-wait-for-ecs-scaling"
+"""A key of podLabels that makes its unit wait for the autoscaler. It is not a label."""
+
+_KINDS = {
+    "ecs": NodeKind.REAL,
+    "elastic": NodeKind.ELASTIC,
+    "eci": NodeKind.VIRTUAL,
+    "acs": NodeKind.VIRTUAL,
+}
+
+
+def policy(key: PolicyKey, uid: str, created: str, spec: ack.Spec) -> Policy:
+    """The model of a spec without errors."""
+    units = spec.units or []
+    when = spec.when_try_next_units or ack.WhenTryNextUnits()
+    pools = [
+        NodePool(
+            _KINDS[unit.resource or ""],
+            tuple(
+                Requirement(key, Operator.IN, (value,))
+                for key, value in sorted((unit.node_selector or {}).items())
+            ),
+        )
+        for unit in units
+    ]
+    return Policy(
+        key=key,
+        uid=uid,
+        created=created,
+        selector=spec.selector or {},
+        units=tuple(
+            Unit(
+                identity=identity,
+                title=title,
+                pool=pool,
+                max=unit.max,
+                pod_labels=_without_marker(unit.pod_labels),
+                pod_annotations=unit.pod_annotations or {},
+                max_resources={
+                    name: parse_quantity(quantity)
+                    for name, quantity in (unit.max_resources or {}).items()
+                },
+                waits_for_nodes=_waits_for_scaling(unit),
+            )
+            for unit, pool, identity, title in zip(
+                units, pools, _identities(units), _titles(units), strict=True
+            )
+        ),
+        match_label_keys=tuple(spec.match_label_keys or ()),
+        ignore_previous_pod=spec.ignore_previous_pod or False,
+        ignore_terminating_pod=spec.ignore_terminating_pod is not False,
+        advance=Advance(when.policy or Advance.LACK_RESOURCE_OR_EXCEED_MAX),
+        advance_timeout_seconds=parse_duration(when.timeout or "15m"),
+        preempt=Preempt(spec.preempt_policy or Preempt.AFTER_ALL_UNITS),
+        deferred=tuple(_deferred(spec)),
+    )
+
+
+def _without_marker(pod_labels: Mapping[str, str] | None) -> dict[str, str]:
+    return {k: v for k, v in (pod_labels or {}).items() if k != WAIT_FOR_SCALING_MARKER}
+
+
+def _waits_for_scaling(unit: ack.Unit) -> bool:
+    return (unit.pod_labels or {}).get(WAIT_FOR_SCALING_MARKER) == "true"
+
+
+def _identities(units: Sequence[ack.Unit]) -> list[str]:
+    """A digest of what makes the unit what it is, so that it survives reordering and a new max."""
+    digests = []
+    for unit in units:
+        essence = [unit.resource, unit.node_selector, unit.pod_labels, unit.pod_annotations]
+        canonical = json.dumps([part or {} for part in essence], sort_keys=True)
+        digests.append(f"{unit.resource}-{hashlib.sha256(canonical.encode()).hexdigest()[:10]}")
+    return _with_ordinals(digests, "-")
+
+
+def _titles(units: Sequence[ack.Unit]) -> list[str]:
+    """`ecs` where that says enough, else `ecs(pool=prepaid)`."""
+    resources = Counter(unit.resource for unit in units)
+    titles = []
+    for unit in units:
+        title = unit.resource or ""
+        if resources[unit.resource] > 1 and unit.node_selector:
+            pairs = ",".join(f"{key}={value}" for key, value in sorted(unit.node_selector.items()))
+            title += f"({pairs})"
+        titles.append(title)
+    return _with_ordinals(titles, "#")
+
+
+def _with_ordinals(names: Sequence[str], separator: str) -> list[str]:
+    """The second and later ones of equal names get an ordinal."""
+    seen: Counter[str] = Counter()
+    result = []
+    for name in names:
+        seen[name] += 1
+        result.append(name if seen[name] == 1 else f"{name}{separator}{seen[name]}")
+    return result
+
+
+def _deferred(spec: ack.Spec) -> Iterator[str]:
+    for index, unit in enumerate(spec.units or ()):
+        if unit.max_resources:
+            yield f"spec.units[{index}].maxResources"
+        if _waits_for_scaling(unit):
+            yield f"spec.units[{index}].podLabels[{WAIT_FOR_SCALING_MARKER}]"
+    if spec.match_label_keys:
+        yield "spec.matchLabelKeys"
+    if spec.ignore_previous_pod:
+        yield "spec.ignorePreviousPod"
+    if spec.ignore_terminating_pod is False:
+        yield "spec.ignoreTerminatingPod"
+    when = spec.when_try_next_units
+    if when and when.policy not in (None, Advance.LACK_RESOURCE_OR_EXCEED_MAX):
+        yield "spec.whenTryNextUnits"
+    if spec.preempt_policy not in (None, Preempt.AFTER_ALL_UNITS):
+        yield "spec.preemptPolicy"
+
+
+def errors(spec: ack.Spec) -> Iterator[FieldError]:
+    """Everything that contradicts itself or the rules of Kubernetes."""
+    yield from label_errors("spec.selector", spec.selector or {})
+    yield from choice("spec.strategy", spec.strategy, ["prefer"])
+    yield from choice("spec.preemptPolicy", spec.preempt_policy, list(Preempt))
+    if when := spec.when_try_next_units:
+        yield from choice("spec.whenTryNextUnits.policy", when.policy, list(Advance))
+        yield from timeout_errors("spec.whenTryNextUnits.timeout", when.timeout)
+    for index, key in enumerate(spec.match_label_keys or ()):
+        yield from label_errors(f"spec.matchLabelKeys[{index}]", {key: ""})
+    if not spec.units:
+        yield FieldError("spec.units", "at least one unit is required")
+    for index, unit in enumerate(spec.units or ()):
+        yield from _unit_errors(f"spec.units[{index}]", unit, spec)
+
+
+def _unit_errors(path: str, unit: ack.Unit, spec: ack.Spec) -> Iterator[FieldError]:
+    yield from required_choice(f"{path}.resource", unit.resource, list(_KINDS))
+    yield from label_errors(f"{path}.nodeSelector", unit.node_selector or {})
+    yield from limit_errors(f"{path}.max", unit.max)
+    for name, quantity in (unit.max_resources or {}).items():
+        yield from quantity_errors(f"{path}.maxResources[{name}]", quantity)
+    yield from label_errors(f"{path}.podLabels", unit.pod_labels or {})
+    yield from annotation_errors(f"{path}.podAnnotations", unit.pod_annotations or {})
+    for key, value in _without_marker(unit.pod_labels).items():
+        wanted = (spec.selector or {}).get(key)
+        if wanted not in (None, value):
+            yield FieldError(
+                f"{path}.podLabels[{key}]",
+                f"would change the policy's own selector, which wants {wanted!r}",
+            )
+        if key in (spec.match_label_keys or ()):
+            yield FieldError(
+                f"{path}.podLabels[{key}]", "would change a label that matchLabelKeys counts by"
+            )

@@ -1,0 +1,52 @@
+"""Checks of single fields that both dialects use. Each yields what is wrong, with its path."""
+
+from collections.abc import Iterable, Iterator
+from decimal import Decimal, InvalidOperation
+
+from spillover.api.duration import parse_duration
+from spillover.api.errors import FieldError
+from spillover.api.quantity import parse_quantity
+
+
+def limit_errors(path: str, limit: int | None) -> Iterator[FieldError]:
+    if limit is not None and limit < 0:
+        yield FieldError(path, f"must not be negative, is {limit}")
+
+
+def choice(path: str, value: str | None, choices: Iterable[str]) -> Iterator[FieldError]:
+    if value is not None and value not in choices:
+        yield FieldError(path, f"{value!r} is not one of {', '.join(choices)}")
+
+
+def required_choice(path: str, value: str | None, choices: Iterable[str]) -> Iterator[FieldError]:
+    if value is None:
+        yield FieldError(path, f"is required: one of {', '.join(choices)}")
+    yield from choice(path, value, choices)
+
+
+def quantity_errors(path: str, quantity: int | str) -> Iterator[FieldError]:
+    try:
+        if parse_quantity(quantity) < 0:
+            yield FieldError(path, f"must not be negative, is {quantity}")
+    except ValueError as error:
+        yield FieldError(path, str(error))
+
+
+def timeout_errors(path: str, timeout: str | None) -> Iterator[FieldError]:
+    if timeout is None:
+        return
+    try:
+        if parse_duration(timeout) < 0:
+            yield FieldError(path, f"must not be negative, is {timeout}")
+    except ValueError as error:
+        yield FieldError(path, str(error))
+
+
+def ratio_errors(path: str, ratio: str | None) -> Iterator[FieldError]:
+    if ratio is None:
+        return
+    try:
+        if not 0 <= Decimal(ratio) < Decimal("Infinity"):
+            yield FieldError(path, f"must be a number from 0 up, is {ratio}")
+    except InvalidOperation:
+        yield FieldError(path, f"{ratio!r} is not a number such as 0.1")

@@ -1,0 +1,168 @@
+"""Who holds a slot of which unit.
+
+A pod has at most one slot, in one of three states:
+
+    filter answers            bind is sent               API answered, or seen bound
+    ──────────────▶ reserved ──────────────▶ binding ───────────────────────────────▶ bound
+                       │                        │                                       │
+                       │ refused, expired,      │ the API's answer is final, or the     │
+                       │ another decision       │ write can no longer commit            │
+                       ▼                        ▼                                       ▼
+                      gone ◀─────────────────── pod deleted or finished ────────────── gone
+
+Only `reserved` expires. Counting is by unit identity; a slot may belong to no unit (a pod under no
+policy, or on nodes of no unit): it then tells the state of the pod's binding and counts nowhere.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cachetools import TLRUCache
+
+from spillover.core.pods import Pod
+from spillover.core.policy import UnitKey
+
+RESERVATION_SECONDS = 60.0
+SLOW_RESERVATION_SECONDS = 660.0
+"""For pods with volumes or claims: PreBind waits up to 600 s (the scheduler's bindTimeout)."""
+
+MAX_RESERVATIONS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """`pod` is the scheduler's view at the time of filter; `nodes` is what filter answered."""
+
+    unit: UnitKey | None
+    pod: Pod
+    nodes: frozenset[str]
+    expires: float
+
+
+@dataclass(slots=True)
+class InFlight:
+    """A binding that was sent. `fenced_from` is the pod version it was sent with, once its outcome
+    is unknown: an unbound pod at a newer version proves that the write did not commit."""
+
+    unit: UnitKey | None
+    node: str
+    fenced_from: int | None = None
+
+
+class Ledger:
+    """`clock` gives seconds on any clock that never goes back."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._reserved: TLRUCache[str, Reservation] = TLRUCache(
+            MAX_RESERVATIONS, ttu=lambda _uid, reservation, _now: reservation.expires, timer=clock
+        )
+        self._binding: dict[str, InFlight] = {}
+        self._bound: dict[str, UnitKey | None] = {}
+        self._taken: Counter[UnitKey] = Counter()
+
+    def taken(self, unit: UnitKey, besides: str) -> int:
+        """Slots of a unit in use, not counting what the pod of uid `besides` has reserved."""
+        self._expire()
+        own = self._reserved.get(besides)
+        return self._taken[unit] - (1 if own is not None and own.unit == unit else 0)
+
+    def reservations(self) -> int:
+        self._expire()
+        return len(self._reserved)
+
+    def reserve(self, pod: Pod, unit: UnitKey | None, nodes: frozenset[str]) -> None:
+        """Replaces what the pod had reserved before. The pod must not be binding or bound."""
+        self.release(pod.uid)
+        if len(self._reserved) >= MAX_RESERVATIONS:
+            # Losing a reservation is safe: bind then decides again.
+            _, oldest = self._reserved.popitem()
+            self._count(oldest.unit, -1)
+        seconds = SLOW_RESERVATION_SECONDS if pod.slow_to_bind else RESERVATION_SECONDS
+        self._reserved[pod.uid] = Reservation(unit, pod, nodes, self._clock() + seconds)
+        self._count(unit, +1)
+
+    def release(self, uid: str) -> None:
+        """End a reservation, if there is one."""
+        self._expire()
+        reservation = self._reserved.pop(uid, None)
+        if reservation is not None:
+            self._count(reservation.unit, -1)
+
+    def release_namespace(self, namespace: str) -> None:
+        """End the reservations in a namespace whose policies have changed: bind decides anew."""
+        self._expire()
+        for uid, reservation in list(self._reserved.items()):
+            if reservation.pod.namespace == namespace:
+                self.release(uid)
+
+    def reservation(self, uid: str, node: str) -> Reservation | None:
+        """The live reservation of a pod for a node."""
+        self._expire()
+        reservation = self._reserved.get(uid)
+        return reservation if reservation is not None and node in reservation.nodes else None
+
+    def in_flight(self, uid: str) -> bool:
+        """Whether a binding of the pod was sent and its outcome is not known."""
+        return uid in self._binding
+
+    def is_bound(self, uid: str) -> bool:
+        """Whether the pod is live and bound, by the API server's answer or by the watch."""
+        return uid in self._bound
+
+    def start_binding(self, uid: str, node: str) -> None:
+        """reserved → binding."""
+        reservation = self._reserved.pop(uid)
+        self._binding[uid] = InFlight(reservation.unit, node)
+
+    def outcome_unknown(self, uid: str, version: int) -> None:
+        """The binding that was sent with precondition `version` may or may not be committed."""
+        if uid in self._binding:
+            self._binding[uid].fenced_from = version
+
+    def bound(self, uid: str) -> None:
+        """binding → bound, on the API server's word. The watch confirms it later."""
+        binding = self._binding.pop(uid, None)
+        if binding is not None:
+            self._bound[uid] = binding.unit
+
+    def not_bound(self, uid: str) -> None:
+        """binding → gone, on the API server's word."""
+        binding = self._binding.pop(uid, None)
+        if binding is not None:
+            self._count(binding.unit, -1)
+
+    def see_bound(self, pod: Pod, unit: UnitKey | None) -> None:
+        """The watch shows a live pod on a node: it counts in `unit` from now on."""
+        self.forget(pod.uid)
+        self._bound[pod.uid] = unit
+        self._count(unit, +1)
+
+    def see_unbound(self, pod: Pod) -> None:
+        """The watch shows a live pod on no node. Never undoes a binding: such a view is old."""
+        self._expire()
+        reservation = self._reserved.get(pod.uid)
+        if reservation is not None and pod.refusal and pod.refusal != reservation.pod.refusal:
+            self.release(pod.uid)
+        binding = self._binding.get(pod.uid)
+        if binding and binding.fenced_from is not None and pod.version > binding.fenced_from:
+            self.not_bound(pod.uid)
+
+    def forget(self, uid: str) -> None:
+        """The pod is gone, or will be counted anew."""
+        self.release(uid)
+        self.not_bound(uid)
+        if uid in self._bound:
+            self._count(self._bound.pop(uid), -1)
+
+    def _expire(self) -> None:
+        for _, reservation in self._reserved.expire():
+            self._count(reservation.unit, -1)
+
+    def _count(self, unit: UnitKey | None, change: int) -> None:
+        if unit is None:
+            return
+        self._taken[unit] += change
+        if not self._taken[unit]:
+            del self._taken[unit]

@@ -1,0 +1,1 @@
+"""Reports unschedulable pods upward to Karmada or KubeAdmiral (no code yet)."""

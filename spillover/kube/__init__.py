@@ -1,0 +1,1 @@
+"""The API server: session, reflector, binder."""

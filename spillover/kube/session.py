@@ -1,0 +1,148 @@
+"""Requests to the API server on one pooled session, with a limit on every wait."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from random import Random
+from types import TracebackType
+from typing import Self, TypeVar
+
+import aiohttp
+import msgspec
+
+from spillover.kube.backoff import Backoff
+from spillover.kube.credentials import Credentials
+
+REQUEST_SECONDS = 30.0
+_CONNECT_SECONDS = 5.0
+
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class ApiError(Exception):
+    """The API server's refusal: HTTP status, its reason (such as Conflict) and its message."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"{status} {reason}: {message}")
+        self.status = status
+        self.reason = reason
+
+
+class NoAnswerError(Exception):
+    """The request got no answer: it may have been executed, or may be yet."""
+
+
+class _Status(msgspec.Struct):
+    reason: str = ""
+    message: str = ""
+
+
+class ApiSession:
+    """An async context manager. Requests fail with ApiError or NoAnswerError, nothing else."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._http: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._credentials.reload()
+        self._http = self._connect()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._http is not None:
+            await self._http.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = JSON,
+        seconds: float = REQUEST_SECONDS,
+    ) -> bytes:
+        """The body of a 2xx answer. `path` starts with /, `body` is anything msgspec encodes."""
+        timeout = aiohttp.ClientTimeout(total=seconds, connect=_CONNECT_SECONDS)
+        data = None if body is None else msgspec.json.encode(body)
+        try:
+            async with self._client.request(
+                method,
+                self._credentials.server + path,
+                params=params,
+                data=data,
+                headers={"Content-Type": content_type, **await self._credentials.headers()},
+                timeout=timeout,
+            ) as response:
+                content = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise NoAnswerError(f"{method} {path}: {type(error).__name__} {error}") from error
+        if response.status >= 400:
+            raise await self._refusal(response.status, content)
+        return content
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, *, params: Mapping[str, str], idle_seconds: float
+    ) -> AsyncGenerator[aiohttp.StreamReader, None]:
+        """The body of a long answer, as it comes. Silence for `idle_seconds` is a NoAnswerError."""
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=_CONNECT_SECONDS, sock_read=idle_seconds
+        )
+        try:
+            async with self._client.get(
+                self._credentials.server + path,
+                params=params,
+                headers=await self._credentials.headers(),
+                timeout=timeout,
+            ) as response:
+                if response.status >= 400:
+                    raise await self._refusal(response.status, await response.read())
+                yield response.content
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise NoAnswerError(f"GET {path}: {type(error).__name__} {error}") from error
+
+    @property
+    def _client(self) -> aiohttp.ClientSession:
+        if self._http is None:
+            raise RuntimeError("ApiSession is used outside its async with block")
+        return self._http
+
+    def _connect(self) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            ssl=self._credentials.ssl_context(), limit=0, keepalive_timeout=120
+        )
+        return aiohttp.ClientSession(connector=connector, trust_env=False, read_bufsize=2**20)
+
+    async def _refusal(self, status: int, content: bytes) -> ApiError:
+        if status == 401:
+            await self._credentials.reload()  # the token was rotated: the next try uses the new one
+        try:
+            answer = msgspec.json.decode(content, type=_Status)
+        except msgspec.MsgspecError:  # a proxy's HTML, or text
+            answer = _Status(message=content[:200].decode(errors="replace"))
+        return ApiError(status, answer.reason, answer.message)
+
+
+async def until_answered(ask: Callable[[], Awaitable[T]], random: Random) -> T:
+    """Repeats a harmless request until the API server answers it. For the start of a service, which
+    its liveness probe bounds."""
+    backoff = Backoff(first=0.2, longest=5.0, random=random)
+    while True:
+        try:
+            return await ask()
+        except (ApiError, NoAnswerError) as error:
+            _log.warning("waiting for the API server: %s", error)
+            await asyncio.sleep(backoff.next())

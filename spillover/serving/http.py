@@ -1,0 +1,26 @@
+"""Serving an aiohttp application as one task."""
+
+import asyncio
+
+from aiohttp import web
+
+_KEEP_ALIVE_SECONDS = 120.0
+"""Above the 90 s for which Go's HTTP client keeps an idle connection: the client closes first."""
+
+
+async def serve(
+    app: web.Application, address: str, port: int, *, drain_seconds: float = 1.0
+) -> None:
+    """Serves until cancelled, then gives requests under way `drain_seconds` to end."""
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        keepalive_timeout=_KEEP_ALIVE_SECONDS,
+        shutdown_timeout=drain_seconds,
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, address, port).start()
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
