@@ -60,6 +60,7 @@ class Cluster:
         self.name = name
         self.folder = clusters() / name
         self.kubeconfig = self.folder / "kubeconfig"
+        self._kubelets: list[subprocess.Popen[bytes]] = []  # those that this process started
 
     def exists(self) -> bool:
         return self.folder.exists()
@@ -89,6 +90,8 @@ class Cluster:
     def down(self) -> None:
         """Ends all its processes and removes its folder, in whatever state it is."""
         processes.end_all(self.folder)
+        while self._kubelets:
+            self._kubelets.pop().wait(timeout=10)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _claim_index(self) -> int:
@@ -199,7 +202,7 @@ class Cluster:
             (folder / path).write_text(text)
         (folder / "pod.json").write_text(json.dumps(asdict(pod), indent=2))
         with (folder / "kubelet.log").open("w") as log:
-            subprocess.Popen(  # lives on when this process ends; `down` finds it by its mark
+            kubelet = subprocess.Popen(  # lives on when we end; `down` finds it by its mark
                 [sys.executable, str(Path(__file__).with_name("kubelet.py")), str(folder)],
                 env=processes.marked(self.folder),
                 stdin=subprocess.DEVNULL,
@@ -207,6 +210,7 @@ class Cluster:
                 stderr=log,
                 start_new_session=True,
             )
+        self._kubelets.append(kubelet)
         return pod
 
     def _keep_logs(self) -> None:

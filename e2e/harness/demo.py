@@ -101,14 +101,14 @@ def _shown(console: Console, title: str, watch: Watch) -> Iterator[Any]:
 
     if not console.is_terminal:
         yield lambda: None
-        console.print(picture())
+        console.print(picture(), soft_wrap=True)
         return
     with Live(picture(), console=console, refresh_per_second=10) as live:
         yield lambda: live.update(picture())
 
 
 def _picture(title: str, pods: list[Object]) -> RenderableType:
-    table = Table(title=f"$ {title}", title_justify="left", title_style="bold", box=None)
+    table = Table(box=None)
     for heading in ("", "unit", "has", "pods", ""):
         table.add_column(heading, no_wrap=True)
     live = sorted((pod for pod in pods if is_live(pod)), key=lambda pod: pod["metadata"]["name"])
@@ -120,7 +120,11 @@ def _picture(title: str, pods: list[Object]) -> RenderableType:
     names = " ".join(_short(pod) for pod in waiting)
     table.add_row("", "waiting", "", str(len(waiting)), f"[red]{'■' * len(waiting)}[/red] {names}")
     reasons = sorted({scheduling_message(pod).partition(". ")[0] for pod in waiting} - {""})
-    return Group(table, *(Text(f"   why: {reason}", style="yellow") for reason in reasons))
+    return Group(
+        Text(f"$ {title}", style="bold"),
+        table,
+        *(Text(f"   why: {reason}", style="yellow") for reason in reasons),
+    )
 
 
 def _short(pod: Object) -> str:

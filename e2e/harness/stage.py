@@ -1,0 +1,49 @@
+"""A namespace and nodes for one test, and their removal."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from harness.cluster import Cluster
+from harness.watch import Watch, node_of, scheduling_message
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A place for one test. `pods` has every event in its namespace since the test began."""
+
+    cluster: Cluster
+    namespace: str
+    pods: Watch
+
+    def add(self, *objects: Object) -> None:
+        self.cluster.create(*objects)
+
+    def add_nodes(self, *nodes: Object) -> None:
+        """Returns when those that kwok keeps are Ready."""
+        self.cluster.create(*nodes)
+        managed = [n["metadata"]["name"] for n in nodes if "annotations" in n["metadata"]]
+        if managed:
+            self.cluster.kubectl("wait", "--for=condition=Ready", "node", *managed, "--timeout=60s")
+
+    def scale(self, name: str, replicas: int) -> None:
+        self.cluster.kubectl(
+            "scale", f"deployment/{name}", "-n", self.namespace, f"--replicas={replicas}"
+        )
+
+
+def clear(cluster: Cluster, namespace: str) -> None:
+    """Pods on nodes that nobody keeps would stay Terminating for ever: forced."""
+    cluster.kubectl(
+        "delete", "deployments", "--all", "-n", namespace, "--cascade=foreground", "--wait=false"
+    )
+    cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--force", "--wait=false")
+
+
+def answered(count: int) -> Callable[[list[Object]], bool]:
+    """A condition: there are `count` pods, and each is placed or refused."""
+    return lambda pods: (
+        len(pods) == count and all(node_of(pod) or scheduling_message(pod) for pod in pods)
+    )

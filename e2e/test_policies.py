@@ -1,0 +1,130 @@
+"""Which policy a pod is under, and what becomes of pods when units are exhausted."""
+
+from collections import Counter
+
+import pytest
+
+from harness.scenes import ACK, VKE, node, pod, policy
+from harness.stage import Scene, answered
+from harness.watch import node_of, scheduling_message
+
+
+def test_the_older_of_two_policies_wins_across_dialects(scene: Scene) -> None:
+    scene.add_nodes(node("old", labels={"pool": "old"}), node("young", labels={"pool": "young"}))
+    scene.add(
+        policy(
+            VKE,
+            scene.namespace,
+            "z-older",
+            selector={"app": "app"},
+            strategy="require",
+            subsets=[
+                {
+                    "name": "old",
+                    "type": "ecs",
+                    "nodeSelectorTerm": [{"key": "pool", "operator": "In", "values": ["old"]}],
+                }
+            ],
+        )
+    )
+    # creationTimestamp has a resolution of a second.
+    age = "jsonpath={.metadata.creationTimestamp}"
+    kinds = (f"resourcepolicies.{VKE}/z-older", f"resourcepolicies.{ACK}/a-younger")
+    older = scene.cluster.kubectl("get", kinds[0], "-n", scene.namespace, "-o", age)
+    younger = older
+    while younger == older:
+        scene.cluster.kubectl("delete", kinds[1], "-n", scene.namespace, "--ignore-not-found")
+        scene.add(
+            policy(
+                ACK,
+                scene.namespace,
+                "a-younger",
+                selector={"app": "app"},
+                units=[{"resource": "ecs", "nodeSelector": {"pool": "young"}}],
+            )
+        )
+        younger = scene.cluster.kubectl("get", kinds[1], "-n", scene.namespace, "-o", age)
+    scene.add(
+        *(
+            pod(scene.namespace, f"pod-{n}", "spillover-scheduler", labels={"app": "app"})
+            for n in range(2)
+        )
+    )
+    pods = scene.pods.wait_for(answered(2), 60, "both answered")
+    assert Counter(map(node_of, pods)) == {"old": 1, "": 1}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "places"),
+    [
+        ("require", {"inside": 1, "": 1}),
+        ("prefer", {"inside": 1, "outside": 1}),
+        (None, {"inside": 1, "outside": 1}),
+    ],
+)
+def test_vke_strategy_says_what_follows_the_last_subset(
+    scene: Scene, strategy: str | None, places: dict[str, int]
+) -> None:
+    scene.add_nodes(
+        node("inside", gpus=5, labels={"pool": "a"}), node("outside", gpus=5, labels={"pool": "b"})
+    )
+    term = {"key": "pool", "operator": "In", "values": ["a"]}
+    subset = {"name": "a", "type": "ecs", "maxReplicas": 1, "nodeSelectorTerm": [term]}
+    spec = {"selector": {"app": "app"}, "subsets": [subset]}
+    scene.add(
+        policy(
+            VKE, scene.namespace, "policy", **spec, **({"strategy": strategy} if strategy else {})
+        ),
+        pod(scene.namespace, "one", "spillover-scheduler", labels={"app": "app"}),
+    )
+    scene.pods.wait_for(answered(1), 60, "the first answered")
+    scene.add(pod(scene.namespace, "two", "spillover-scheduler", labels={"app": "app"}))
+    pods = scene.pods.wait_for(answered(2), 60, "both answered")
+    assert Counter(map(node_of, pods)) == places
+    for refused in (p for p in pods if not node_of(p)):
+        message = scheduling_message(refused)
+        assert "1 a is at its max of 1" in message
+        assert "1 node(s) belong to no unit of ResourcePolicy policy" in message
+
+
+def test_an_invalid_policy_places_nothing_and_says_why_and_others_work_on(scene: Scene) -> None:
+    scene.add_nodes(node("node-0", gpus=5))
+    scene.add(
+        policy(
+            ACK,
+            scene.namespace,
+            "broken",
+            selector={"app": "broken"},
+            units=[{"resource": "ecs", "max": -1}, {"resource": "moon"}],
+        ),
+        policy(ACK, scene.namespace, "fine", selector={"app": "fine"}, units=[{"resource": "ecs"}]),
+    )
+    scene.add(
+        pod(scene.namespace, "held", "spillover-scheduler", labels={"app": "broken"}),
+        pod(scene.namespace, "placed", "spillover-scheduler", labels={"app": "fine"}),
+    )
+    pods = scene.pods.wait_for(answered(2), 60, "both answered")
+    assert {p["metadata"]["name"]: node_of(p) for p in pods} == {"held": "", "placed": "node-0"}
+    (held,) = [p for p in pods if not node_of(p)]
+    assert (
+        "ResourcePolicy broken is invalid: spec.units[0].max: must not be negative, is -1"
+        " (and 1 more)" in scheduling_message(held)
+    )
+
+
+def test_fields_of_later_versions_are_named_in_the_log_once(scene: Scene) -> None:
+    spec = {
+        "selector": {"app": "app"},
+        "matchLabelKeys": ["pod-template-hash"],
+        "units": [{"resource": "ecs", "maxResources": {"cpu": "8"}}],
+    }
+    scene.add_nodes(node("node-0"))
+    scene.add(policy(ACK, scene.namespace, "rich", **spec))
+    scene.cluster.apply(policy(ACK, scene.namespace, "rich", **{**spec, "strategy": "prefer"}))
+    scene.add(pod(scene.namespace, "one", "spillover-scheduler", labels={"app": "app"}))
+    scene.pods.wait_for(lambda pods: any(map(node_of, pods)), 60, "the pod bound")
+    (log,) = scene.cluster.logs("extender")
+    remarks = [line for line in log.read_text().splitlines() if scene.namespace in line]
+    remarks = [line for line in remarks if "does not act on" in line]
+    assert len(remarks) == 1
+    assert '"spec.units[0].maxResources","spec.matchLabelKeys"' in remarks[0]
