@@ -1,0 +1,45 @@
+"""The CRDs in manifests/ are those of the wire types."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from spillover.api.crd import ack_crd, vke_crd
+
+FOLDER = Path(__file__).parents[2] / "manifests" / "base" / "crds"
+CRDS = [ack_crd(), vke_crd()]
+
+
+@pytest.mark.parametrize("crd", CRDS, ids=lambda crd: str(crd["spec"]["group"]))
+def test_the_manifest_is_up_to_date(crd: dict[str, Any]) -> None:
+    """./dev generate writes it."""
+    written = yaml.safe_load((FOLDER / f"{crd['metadata']['name']}.yaml").read_text())
+    assert written == crd
+
+
+@pytest.mark.parametrize("crd", CRDS, ids=lambda crd: str(crd["spec"]["group"]))
+def test_every_field_has_a_type_and_a_description_and_nothing_that_refuses(
+    crd: dict[str, Any],
+) -> None:
+    (version,) = crd["spec"]["versions"]
+    assert version["subresources"] == {"status": {}}
+    for path, schema in parts(version["schema"]["openAPIV3Schema"], "it"):
+        assert "type" in schema or schema["x-kubernetes-int-or-string"], path
+        assert not schema.keys() & {"enum", "minimum", "maximum", "pattern", "required", "default"}
+        if "properties" in schema:
+            assert schema["x-kubernetes-preserve-unknown-fields"] is True, path
+        for name, field in schema.get("properties", {}).items():
+            assert field["description"], f"{path}.{name}"
+
+
+def parts(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield path, schema
+    below = {**schema.get("properties", {})}
+    for key in ("items", "additionalProperties"):
+        if key in schema:
+            below[key] = schema[key]
+    for name, part in below.items():
+        yield from parts(part, f"{path}.{name}")
