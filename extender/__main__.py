@@ -34,11 +34,10 @@ async def run(settings: Settings) -> int:
             session,
             labels_in_binding=await until_answered(lambda: labels_in_binding(session), chance),
             clock=clock,
-            random=chance,
         )
         binding = Binding(cache, binder, metrics, clock, chance)
         ready = Readiness([watch.synced for watch in watches])
-        scheduler = scheduler_app(Filtering(cache, metrics), binding, ready, metrics)
+        scheduler = scheduler_app(Filtering(cache, metrics), binding, ready, metrics, clock)
         return await run_together(
             {
                 **{f"watch of {watch.path}": watch.run() for watch in watches},

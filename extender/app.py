@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from extender.binding import Binding
+from extender.binding import BIND_SECONDS, Binding
 from extender.filtering import Filtering
 from extender.metrics import Metrics
 from spillover.api.extender import BindArgs, FilterArgs, FilterResult
@@ -17,7 +17,7 @@ LARGEST_REQUEST = 16 * 2**20
 """Bytes: a pod is at most 1.5 MiB in etcd, and 5,000 node names are 1.3 MB."""
 
 HOLD_SECONDS = 14.0
-"""How long requests wait for the first lists: one second less than the scheduler's httpTimeout."""
+"""How long filter waits for the first lists: one second less than the scheduler's httpTimeout."""
 
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -38,14 +38,18 @@ class Readiness:
 
 
 def scheduler_app(
-    filtering: Filtering, binding: Binding, ready: Readiness, metrics: Metrics
+    filtering: Filtering,
+    binding: Binding,
+    ready: Readiness,
+    metrics: Metrics,
+    clock: Callable[[], float],
 ) -> web.Application:
     """What kube-scheduler talks to. Requests carry no credentials: serve it on loopback only."""
 
     async def filter_(request: web.Request) -> web.Response:
         with metrics.filter_seconds.time():
             args = _decoded(await request.read(), FilterArgs)
-            await _hold(ready)
+            await _hold(ready, HOLD_SECONDS)
             try:
                 return _json(filtering.filter(args))
             except ValueError as error:
@@ -53,9 +57,10 @@ def scheduler_app(
 
     async def bind(request: web.Request) -> web.Response:
         with metrics.bind_seconds.time():
+            deadline = clock() + BIND_SECONDS
             args = _decoded(await request.read(), BindArgs)
-            await _hold(ready)
-            return _json(await binding.bind(args))
+            await _hold(ready, BIND_SECONDS / 2)
+            return _json(await binding.bind(args, deadline))
 
     app = web.Application(client_max_size=LARGEST_REQUEST, middlewares=[_errors_as_json])
     app.add_routes([web.post("/filter", filter_), web.post("/bind", bind)])
@@ -89,11 +94,11 @@ def health_app(ready: Readiness, metrics: Metrics) -> web.Application:
     return app
 
 
-async def _hold(ready: Readiness) -> None:
+async def _hold(ready: Readiness, seconds: float) -> None:
     if ready:
         return
     try:
-        async with asyncio.timeout(HOLD_SECONDS):
+        async with asyncio.timeout(seconds):
             await ready.wait()
     except TimeoutError:
         raise web.HTTPServiceUnavailable(text="the first lists are not complete") from None

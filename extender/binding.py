@@ -3,18 +3,33 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 
 from extender.metrics import Metrics
 from spillover.api.extender import BindArgs, BindResult
 from spillover.core.cache import Claim, SchedulingCache
+from spillover.core.ledger import Flight
 from spillover.kube.backoff import Backoff
-from spillover.kube.binder import Binder, Bound, Order, Refused, Unknown
+from spillover.kube.binder import Binder, Bound, Changed, Order, Refused, Unknown
 
 BIND_SECONDS = 10.0
 """Below the scheduler's httpTimeout of 15 s, so that it hears what became of its request."""
 
+_TRIES = 4
+"""The version changes between filter and bind for every pod with PreBind work."""
+
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenQuestion:
+    """A Binding whose outcome is unknown. `result` is set once it is known."""
+
+    order: Order
+    flight: Flight
+    version: int
+    result: asyncio.Future[Bound | Refused]
 
 
 class Binding:
@@ -34,86 +49,101 @@ class Binding:
         self._metrics = metrics
         self._clock = clock
         self._random = random
-        self._open: asyncio.Queue[tuple[Order, int, asyncio.Future[Bound | Refused]]] = (
-            asyncio.Queue()
-        )
+        # Bounded by the ledger: one open question for each pod in flight.
+        self._open: asyncio.Queue[_OpenQuestion] = asyncio.Queue()
 
-    async def bind(self, args: BindArgs) -> BindResult:
-        """Answers within BIND_SECONDS. An error tells the scheduler to try the pod again."""
+    async def bind(self, args: BindArgs, deadline: float) -> BindResult:
+        """Answers by `deadline`. An error tells the scheduler to try the pod again."""
         where = {"namespace": args.pod_namespace, "pod": args.pod_name, "node": args.node}
-        claim = self._cache.claim(args.pod_uid, args.node)
-        if isinstance(claim, str):
-            self._metrics.bind_errors.labels("no-claim").inc()
-            _log.info("not bound", extra={**where, "reason": claim})
-            return BindResult(error=claim)
-        where |= {"policy": claim.policy, "unit": claim.unit}
-        order = self._order(claim)
-        outcome = await self._execute(order)
-        if isinstance(outcome, Bound):
-            _log.info("bound", extra=where)
-            return BindResult()
-        if isinstance(outcome, Refused):
-            self._metrics.bind_errors.labels("refused").inc()
-            _log.info("not bound", extra={**where, "reason": outcome.reason})
-            return BindResult(error=outcome.reason)
-        self._metrics.bind_errors.labels("unknown").inc()
-        _log.warning("binding without an answer", extra=where)
-        return BindResult(error="it is not known yet whether the binding was executed")
+        backoff = Backoff(first=0.05, longest=1.0, random=self._random)
+        for _ in range(_TRIES):
+            claim = self._cache.claim(args.pod_uid, args.node)
+            if isinstance(claim, str):
+                return self._failed("no-claim", claim, where)
+            where |= {"policy": claim.policy, "unit": claim.unit}
+            outcome = await self._execute(claim, deadline)
+            match outcome:
+                case Bound():
+                    _log.info("bound", extra=where)
+                    return BindResult()
+                case Refused():
+                    return self._failed("refused", outcome.reason, where)
+                case None:
+                    reason = "it is not known yet whether the binding was executed"
+                    return self._failed("unknown", reason, where)
+            await asyncio.sleep(backoff.next())  # Changed: claim anew, as the pod is now
+        return self._failed("refused", "the pod kept changing, or the API server was busy", where)
 
     async def settle_outcomes(self) -> None:
         """Finds out what became of bindings without an answer, for as long as it takes."""
         async with asyncio.TaskGroup() as group:
             while True:
-                order, version, result = await self._open.get()
-                group.create_task(self._settle(order, version, result))
+                group.create_task(self._settle(await self._open.get()))
 
-    def _order(self, claim: Claim) -> Order:
-        return Order(
+    def _failed(self, kind: str, reason: str, where: dict[str, str]) -> BindResult:
+        self._metrics.bind_errors.labels(kind).inc()
+        _log.info("not bound", extra={**where, "reason": reason})
+        return BindResult(error=reason)
+
+    async def _execute(self, claim: Claim, deadline: float) -> Bound | Refused | Changed | None:
+        """None: unknown by the deadline; `settle_outcomes` goes on asking."""
+        order = Order(
             namespace=claim.pod.namespace,
             name=claim.pod.name,
             uid=claim.pod.uid,
             version=claim.pod.version,
             node=claim.node,
             labels=claim.labels,
-            foreign_labels=claim.foreign_labels,
             annotations=claim.annotations,
             tolerate=claim.tolerate,
-            deadline=self._clock() + BIND_SECONDS,
+            deadline=deadline,
         )
-
-    def _record(self, uid: str, outcome: Bound | Refused) -> None:
-        if isinstance(outcome, Bound):
-            self._cache.ledger.bound(uid)
-        else:
-            self._cache.ledger.not_bound(uid)
-
-    async def _execute(self, order: Order) -> Bound | Refused | None:
-        """None: unknown by the deadline; `settle_outcomes` goes on asking."""
-        outcome = await self._binder.bind(order)
+        try:
+            outcome = await self._binder.bind(order)
+        except BaseException:  # the slot must not be lost with whatever went wrong
+            self._ask(order, claim.flight, order.version)
+            raise
         if isinstance(outcome, Unknown):
-            self._cache.ledger.outcome_unknown(order.uid, outcome.version)
-            return await self._find_out(order, outcome.version)
-        self._record(order.uid, outcome)
+            return await self._find_out(order, claim.flight, outcome.version)
+        self._record(order.uid, claim.flight, outcome)
         return outcome
 
-    async def _find_out(self, order: Order, version: int) -> Bound | Refused | None:
+    def _record(self, uid: str, flight: Flight, outcome: Bound | Refused | Changed) -> None:
+        if isinstance(outcome, Bound):
+            self._cache.ledger.bound(uid, flight)
+            return
+        if outcome.pod is not None:
+            self._cache.learn(outcome.pod)  # before the slot goes: it may show the pod bound
+        self._cache.ledger.not_bound(uid, flight)
+
+    def _ask(self, order: Order, flight: Flight, version: int) -> asyncio.Future[Bound | Refused]:
+        self._cache.ledger.outcome_unknown(order.uid, flight, version)
         result: asyncio.Future[Bound | Refused] = asyncio.get_running_loop().create_future()
-        self._open.put_nowait((order, version, result))
+        self._open.put_nowait(_OpenQuestion(order, flight, version, result))
+        return result
+
+    async def _find_out(self, order: Order, flight: Flight, version: int) -> Bound | Refused | None:
+        _log.warning("binding without an answer", extra={"pod": order.name, "node": order.node})
+        result = self._ask(order, flight, version)
         try:
             async with asyncio.timeout(order.deadline - self._clock()):
-                return await result
+                return await asyncio.shield(result)
         except TimeoutError:
             return None
 
-    async def _settle(
-        self, order: Order, version: int, result: asyncio.Future[Bound | Refused]
-    ) -> None:
+    async def _settle(self, question: _OpenQuestion) -> None:
+        """Asks until there is an answer, or the watch has given it."""
         backoff = Backoff(first=0.1, longest=10.0, random=self._random)
+        order, flight = question.order, question.flight
         while True:
-            outcome = await self._binder.fence(order, version)
+            outcome = await self._binder.fence(order, question.version)
             if outcome is not None:
                 break
             await asyncio.sleep(backoff.next())
-        self._record(order.uid, outcome)
-        if not result.done():
-            result.set_result(outcome)
+            if not self._cache.ledger.is_open(order.uid, flight):
+                bound = self._cache.ledger.is_bound(order.uid)
+                outcome = Bound() if bound else Refused("the binding was not executed")
+                break
+        self._record(order.uid, flight, outcome)
+        if not question.result.done():
+            question.result.set_result(outcome)

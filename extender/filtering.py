@@ -19,10 +19,10 @@ class Filtering:
     def filter(self, args: FilterArgs) -> FilterResult:
         """Decides and reserves. Raises ValueError for a pod that no API server could have sent."""
         pod = pod_from_wire(args.pod)
-        if self._cache.ledger.in_flight(pod.uid) or self._cache.ledger.is_bound(pod.uid):
-            # The scheduler has given up on a binding that we have not, or has not seen it yet.
+        if obstacle := self._cache.obstacle(pod):
+            # Not "no capacity": the scheduler knows less than we, and will learn.
             self._metrics.decisions.labels("error").inc()
-            return FilterResult(error="a binding of this pod is under way or done")
+            return FilterResult(error=obstacle)
         decision = self._cache.place(pod, args.node_names)
         where = {"namespace": pod.namespace, "pod": pod.name}
         if isinstance(decision, Placement):

@@ -25,7 +25,7 @@ class PodSink:
         self._cache.put_pod(pod_from_wire(item))
 
     def drop(self, item: PodObject) -> None:
-        self._cache.drop_pod(item.metadata.uid)
+        self._cache.drop_pod(item.metadata.uid, int(item.metadata.resource_version))
 
     def keep(self, items: list[PodObject], version: int) -> None:
         self._cache.keep_pods({item.metadata.uid for item in items}, version)

@@ -11,7 +11,6 @@ class ObjectMeta(Struct, frozen=True, rename="camel"):
     namespace: str = ""
     uid: str = ""
     resource_version: str = ""
-    creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
@@ -39,7 +38,6 @@ class Volume(Struct, frozen=True, rename="camel"):
 
 class PodSpec(Struct, frozen=True, rename="camel"):
     node_name: str = ""
-    scheduler_name: str = ""
     tolerations: list[Toleration] | None = None
     volumes: list[Volume] | None = None
     resource_claims: list[dict[str, object]] | None = None

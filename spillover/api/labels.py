@@ -14,7 +14,21 @@ _NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _DNS_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _MAX_NAME = 63
 _MAX_PREFIX = 253
-_MAX_ANNOTATIONS_BYTES = 256 * 1024
+MAX_ANNOTATIONS_BYTES = 256 * 1024
+"""Of all annotations of an object, keys and values together."""
+
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+_COST = re.compile(r"0|-?[1-9][0-9]{0,8}")  # within 32 bits, with a digit to spare
+_OURS = "spillover.dev/"
+_CHECKED_OTHERWISE = (
+    "kubernetes.io/config.mirror",
+    "scheduler.alpha.kubernetes.io/tolerations",
+    "seccomp.security.alpha.kubernetes.io/",
+    "container.apparmor.security.beta.kubernetes.io/",
+    "container.seccomp.security.alpha.kubernetes.io/",
+)
+"""Annotations whose values the API server checks too (ValidatePodSpecificAnnotations). They are no
+matter of a unit, so they are refused rather than checked again here."""
 
 
 def key_problem(key: str) -> str | None:
@@ -22,12 +36,13 @@ def key_problem(key: str) -> str | None:
     prefix, slash, name = key.rpartition("/")
     if slash and not (len(prefix) <= _MAX_PREFIX and _DNS_SUBDOMAIN.fullmatch(prefix)):
         return (
-            f"{key!r} has a prefix that is not a DNS subdomain of at most {_MAX_PREFIX} characters"
+            f"{key[:80]!r} has a prefix that is not a DNS subdomain"
+            f" of at most {_MAX_PREFIX} characters"
         )
     if not (len(name) <= _MAX_NAME and _NAME.fullmatch(name)):
         return (
-            f"{key!r} is not a qualified name: at most {_MAX_NAME} letters, digits, '-', '_' or"
-            " '.', starting and ending with a letter or digit, after an optional DNS prefix and '/'"
+            f"{key[:80]!r} is not a qualified name: at most {_MAX_NAME} letters, digits, '-', '_'"
+            " or '.', starting and ending with a letter or digit, after an optional DNS prefix/"
         )
     return None
 
@@ -36,8 +51,8 @@ def value_problem(value: str) -> str | None:
     """What is wrong with a label value, or None."""
     if value and not (len(value) <= _MAX_NAME and _NAME.fullmatch(value)):
         return (
-            f"{value!r} is not a label value: at most {_MAX_NAME} letters, digits, '-', '_' or '.',"
-            " starting and ending with a letter or digit"
+            f"{value[:80]!r} is not a label value: at most {_MAX_NAME} letters, digits, '-', '_'"
+            " or '.', starting and ending with a letter or digit"
         )
     return None
 
@@ -49,15 +64,27 @@ def label_errors(path: str, labels: Mapping[str, str]) -> Iterator[FieldError]:
             yield FieldError(path, problem)
         if problem := value_problem(value):
             yield FieldError(f"{path}[{key}]", problem)
+        if key.startswith(_OURS):
+            yield FieldError(f"{path}[{key}]", "is Spillover's own")
 
 
 def annotation_errors(path: str, annotations: Mapping[str, str]) -> Iterator[FieldError]:
-    """Every key that the API server would refuse in annotations, and their summed size in bytes."""
-    size = 0
+    """Everything that the API server would refuse on a pod."""
     for key, value in annotations.items():
         # Annotation keys are checked in lower case (ValidateAnnotations), label keys are not.
         if problem := key_problem(key.lower()):
             yield FieldError(path, problem)
-        size += len(key.encode()) + len(value.encode())
-    if size > _MAX_ANNOTATIONS_BYTES:
-        yield FieldError(path, f"{size} bytes are more than the limit of {_MAX_ANNOTATIONS_BYTES}")
+        if key.startswith(_OURS):
+            yield FieldError(f"{path}[{key}]", "is Spillover's own")
+        if key.startswith(_CHECKED_OTHERWISE):
+            yield FieldError(f"{path}[{key}]", "cannot be set on a pod that exists")
+        if key == DELETION_COST and not _COST.fullmatch(value):
+            yield FieldError(f"{path}[{key}]", f"{value[:40]!r} is not a 9-digit integer")
+    size = annotations_size(annotations)
+    if size > MAX_ANNOTATIONS_BYTES:
+        yield FieldError(path, f"{size} bytes are more than the limit of {MAX_ANNOTATIONS_BYTES}")
+
+
+def annotations_size(annotations: Mapping[str, str]) -> int:
+    """Bytes of all keys and values."""
+    return sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())

@@ -19,18 +19,21 @@ _DECIMAL = {
     "P": Decimal("1e15"),
     "E": Decimal("1e18"),
 }
+_LONGEST = 64
 _SUFFIXES = _BINARY | _DECIMAL
 _QUANTITY = re.compile(
-    r"(?P<number>[-+]?(?:\d+\.?\d*|\.\d+))(?:[eE](?P<exponent>[-+]?\d{1,3})|(?P<suffix>[KMGTPE]i|[numkMGTPE]?))",
+    r"(?P<number>[-+]?(?:\d+(?:\.\d*)?|\.\d+))(?:[eE](?P<exponent>[-+]?\d{1,3})|(?P<suffix>[KMGTPE]i|[numkMGTPE]?))",
     re.ASCII,
 )
 
 
 def parse_quantity(text: str | int) -> Decimal:
-    """The value of a quantity, exactly. Raises ValueError for what the API server refuses."""
-    match = _QUANTITY.fullmatch(str(text))
+    """The value of a quantity, to 28 digits. Raises ValueError for what the API server refuses, and
+    for more than 64 characters."""
+    written = str(text)
+    match = _QUANTITY.fullmatch(written) if len(written) <= _LONGEST else None
     if match is None:
-        raise ValueError(f"{text!r} is not a quantity such as 500m, 2 or 4Gi")
+        raise ValueError(f"{written[:_LONGEST]!r} is not a quantity such as 500m, 2 or 4Gi")
     number = Decimal(match["number"])
     if match["exponent"] is not None:
         return number.scaleb(int(match["exponent"]))

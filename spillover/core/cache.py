@@ -4,17 +4,13 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 
 from spillover.api.kubernetes import Taint
+from spillover.api.labels import DELETION_COST, MAX_ANNOTATIONS_BYTES, annotations_size
 from spillover.core.conventions import NodeConventions
-from spillover.core.ledger import Ledger
+from spillover.core.ledger import Flight, Ledger
 from spillover.core.matching import PolicyIndex, unit_of
 from spillover.core.nodes import Node, NodeIndex
 from spillover.core.placement import Decision, Placement, Rejected, decide
-from spillover.core.pods import (
-    DELETION_COST_ANNOTATION,
-    POLICY_ANNOTATION,
-    UNIT_ANNOTATION,
-    Pod,
-)
+from spillover.core.pods import POLICY_ANNOTATION, UNIT_ANNOTATION, Pod
 from spillover.core.policy import LoadedPolicy, Policy, PolicyKey, Unit
 
 DELETION_COST_STEP = 100
@@ -22,15 +18,15 @@ DELETION_COST_STEP = 100
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to bind `pod` to `node` once, with what the Binding carries. `tolerate` are taints
-    that would evict the pod right away."""
+    """The right to bind `pod` to `node` once, with what the Binding carries. `flight` goes back to
+    the ledger with the outcome. `tolerate` are taints that would evict the pod at once."""
 
     pod: Pod
     node: str
+    flight: Flight
     policy: str
     unit: str
     labels: dict[str, str]
-    foreign_labels: dict[str, str]
     annotations: dict[str, str]
     tolerate: tuple[Taint, ...]
 
@@ -44,27 +40,31 @@ class SchedulingCache:
         self.policies = PolicyIndex()
         self.ledger = Ledger(clock)
         self._pods: dict[str, Pod] = {}
+        self._pods_seen = 0  # the newest version that the watch of pods has shown
         self._pods_by_namespace: dict[str, set[str]] = {}
         self._pods_by_node: dict[str, set[str]] = {}
 
     # --- what the watches say ------------------------------------------------------------------
 
     def put_pod(self, pod: Pod) -> None:
-        known = self._pods.get(pod.uid)
-        if known is not None and known.version > pod.version:
-            return  # an older view, from a list that was served from a lagging cache
-        self._pods[pod.uid] = pod
-        self._pods_by_namespace.setdefault(pod.namespace, set()).add(pod.uid)
-        if pod.node:
-            self._pods_by_node.setdefault(pod.node, set()).add(pod.uid)
-        self._account(pod)
+        """`pod` as the watch shows it."""
+        self._pods_seen = max(self._pods_seen, pod.version)
+        self.learn(pod)
 
-    def drop_pod(self, uid: str) -> None:
-        pod = self._pods.pop(uid, None)
-        self.ledger.forget(uid)
-        if pod is not None:
-            _discard(self._pods_by_namespace, pod.namespace, uid)
-            _discard(self._pods_by_node, pod.node, uid)
+    def drop_pod(self, uid: str, version: int) -> None:
+        """The watch shows that the pod was deleted, at `version`."""
+        self._pods_seen = max(self._pods_seen, version)
+        self._forget(uid)
+
+    def keep_pods(self, listed: Set[str], version: int) -> None:
+        """Drop the pods that a complete list at `version` lacks. What is newer than the list stays:
+        the watch that follows tells of it."""
+        self._pods_seen = max(self._pods_seen, version)
+        gone = [
+            uid for uid, pod in self._pods.items() if uid not in listed and pod.version <= version
+        ]
+        for uid in gone:
+            self._forget(uid)
 
     def put_node(self, node: Node) -> None:
         if self.nodes.put(node):
@@ -74,30 +74,24 @@ class SchedulingCache:
         self.nodes.drop(name)
         self._account_all(self._pods_by_node.get(name, ()))
 
+    def keep_nodes(self, listed: Set[str]) -> None:
+        """Drop the nodes that a complete list lacks."""
+        for name in self.nodes.names() - listed:
+            self.drop_node(name)
+
     def put_policy(self, policy: LoadedPolicy) -> None:
+        before = self.policies.get(policy.key)
+        if before == policy:
+            return  # only its status or its annotations have changed
         for unit in _units(policy):
             self.nodes.hold(unit.pool)
-        self._release_pools(self.policies.get(policy.key))
+        self._release_pools(before)
         self.policies.put(policy)
         self._policy_changed(policy.key)
 
     def drop_policy(self, key: PolicyKey) -> None:
         self._release_pools(self.policies.drop(key))
         self._policy_changed(key)
-
-    def keep_pods(self, listed: Set[str], version: int) -> None:
-        """Drop the pods that a complete list at `version` lacks. What is newer than the list stays:
-        the watch that follows tells of it."""
-        gone = [
-            uid for uid, pod in self._pods.items() if uid not in listed and pod.version <= version
-        ]
-        for uid in gone:
-            self.drop_pod(uid)
-
-    def keep_nodes(self, listed: Set[str]) -> None:
-        """Drop the nodes that a complete list lacks."""
-        for name in self.nodes.names() - listed:
-            self.drop_node(name)
 
     def keep_policies(self, group: str, listed: Set[PolicyKey]) -> None:
         """Drop the policies of a dialect that a complete list lacks."""
@@ -106,68 +100,86 @@ class SchedulingCache:
 
     # --- what the scheduler asks ---------------------------------------------------------------
 
+    def obstacle(self, pod: Pod) -> str | None:
+        """Why nothing can be decided for a pod that the scheduler believes to be waiting."""
+        if self.ledger.in_flight(pod.uid):
+            return "another binding of this pod is under way"
+        if self.ledger.is_bound(pod.uid):
+            return "the pod is bound already"
+        if pod.uid not in self._pods and pod.version <= self._pods_seen:
+            return "the pod is gone"
+        return None
+
     def place(self, pod: Pod, offered: Sequence[str]) -> Decision:
-        """Decide, and reserve what was decided. `pod` is as the scheduler sees it."""
+        """Decide, and reserve what was decided. `pod` is as the scheduler sees it; there must be no
+        obstacle."""
         policy = self.policies.for_pod(pod.namespace, pod.labels)
         decision = decide(pod, offered, policy, self.ledger, self.nodes)
         match decision:
             case Placement():
-                self.ledger.reserve(pod, decision.unit_key, frozenset(decision.nodes))
+                key = policy.key if policy is not None else None
+                self.ledger.reserve(pod, key, decision.unit_key, frozenset(decision.nodes))
             case Rejected():
                 self.ledger.release(pod.uid)
         return decision
 
     def claim(self, uid: str, node: str) -> Claim | str:
-        """The right to bind, or the reason against it. A reservation that is gone is made anew
-        under the present policy, if that still sends the pod to this node."""
-        if self.ledger.in_flight(uid):
-            return "another binding of this pod is under way"
+        """The right to bind, or the reason against it. A reservation that is gone, or was made
+        under another policy than the pod has now, is made anew if this node still is an answer."""
         pod = self._newest(uid, node)
         if pod is None:
             return "the pod is not known to Spillover yet"
+        if obstacle := self.obstacle(pod):
+            return obstacle
         if pod.node or pod.terminating or pod.finished:
             return "the pod is bound, being deleted or finished already"
-        if self.ledger.reservation(uid, node) is None:
+        self.learn(pod)
+        policy = self.policies.for_pod(pod.namespace, pod.labels)
+        reservation = self.ledger.reservation(uid, node)
+        if reservation is None or reservation.policy != (policy.key if policy else None):
             decision = self.place(pod, [node])
             if isinstance(decision, Rejected):
                 return decision.reasons[node]
-        reservation = self.ledger.reservation(uid, node)
+            reservation = self.ledger.reservation(uid, node)
         if reservation is None:
             raise AssertionError("a placement on a node reserves that node")
-        self.put_pod(pod)
-        self.ledger.start_binding(uid, node)
-        policy = self.policies.for_pod(pod.namespace, pod.labels)
-        if reservation.unit is not None:
-            policy = self.policies.get(reservation.unit.policy)
-        if not isinstance(policy, Policy):
-            return Claim(pod, node, "", "", {}, {}, {}, ())
-        unit = policy.unit(reservation.unit.unit) if reservation.unit is not None else None
-        return self._claim_in(policy, unit, pod, node)
-
-    def _claim_in(self, policy: Policy, unit: Unit | None, pod: Pod, node: str) -> Claim:
-        origin = {
-            POLICY_ANNOTATION: str(policy.key),
-            UNIT_ANNOTATION: unit.identity if unit else "",
-        }
-        if unit is None:
-            return Claim(pod, node, policy.key.name, "", {}, _labels_of(policy.units), origin, ())
-        cost = DELETION_COST_STEP * policy.rank_from_end(unit)
-        annotations = {DELETION_COST_ANNOTATION: str(cost), **unit.pod_annotations, **origin}
-        if DELETION_COST_ANNOTATION in pod.annotations:
-            del annotations[DELETION_COST_ANNOTATION]
-        evictions = self.nodes.provider_evictions(node) if unit.virtual else ()
+        unit = None
+        if isinstance(policy, Policy) and reservation.unit is not None:
+            unit = policy.unit(reservation.unit.unit)
+        annotations = _annotations(pod, policy, unit)
+        if annotations_size({**pod.annotations, **annotations}) > MAX_ANNOTATIONS_BYTES:
+            self.ledger.release(uid)
+            return "the pod's annotations and those of the unit are too large together"
         return Claim(
-            pod,
-            node,
-            policy.key.name,
-            unit.title,
-            dict(unit.pod_labels),
-            _labels_of([other for other in policy.units if other is not unit]),
-            annotations,
-            evictions,
+            pod=pod,
+            node=node,
+            flight=self.ledger.start_binding(uid),
+            policy=policy.key.name if policy else "",
+            unit=unit.title if unit else "",
+            labels=dict(unit.pod_labels) if unit else {},
+            annotations=annotations,
+            tolerate=self.nodes.evictions(node, pod.tolerations) if unit and unit.virtual else (),
         )
 
+    def learn(self, pod: Pod) -> None:
+        """`pod` as the API server has shown it, by the watch or in an answer."""
+        known = self._pods.get(pod.uid)
+        if known is not None and known.version > pod.version:
+            return  # an older view than the one we have
+        self._pods[pod.uid] = pod
+        self._pods_by_namespace.setdefault(pod.namespace, set()).add(pod.uid)
+        if pod.node:
+            self._pods_by_node.setdefault(pod.node, set()).add(pod.uid)
+        self._account(pod)
+
     # --- within --------------------------------------------------------------------------------
+
+    def _forget(self, uid: str) -> None:
+        pod = self._pods.pop(uid, None)
+        self.ledger.forget(uid)
+        if pod is not None:
+            _discard(self._pods_by_namespace, pod.namespace, uid)
+            _discard(self._pods_by_node, pod.node, uid)
 
     def _newest(self, uid: str, node: str) -> Pod | None:
         """The scheduler's view of the pod or the watch's, whichever is newer."""
@@ -208,8 +220,21 @@ def _units(policy: LoadedPolicy | None) -> Sequence[Unit]:
     return policy.units if isinstance(policy, Policy) else ()
 
 
-def _labels_of(units: Iterable[Unit]) -> dict[str, str]:
-    return {key: value for unit in units for key, value in unit.pod_labels.items()}
+def _annotations(pod: Pod, policy: LoadedPolicy | None, unit: Unit | None) -> dict[str, str]:
+    """What the Binding writes. Marks that a user copied from another pod are overwritten."""
+    marks = {
+        POLICY_ANNOTATION: str(policy.key) if policy else "",
+        UNIT_ANNOTATION: unit.identity if unit else "",
+    }
+    if not isinstance(policy, Policy):
+        return {key: value for key, value in marks.items() if key in pod.annotations}
+    if unit is None:
+        return marks
+    cost = {DELETION_COST: str(DELETION_COST_STEP * policy.rank_from_end(unit))}
+    annotations = {**cost, **unit.pod_annotations, **marks}
+    if DELETION_COST in pod.annotations:
+        del annotations[DELETION_COST]
+    return annotations
 
 
 def _discard(index: dict[str, set[str]], key: str, uid: str) -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from cachetools import TLRUCache
 
 from spillover.core.pods import Pod
-from spillover.core.policy import UnitKey
+from spillover.core.policy import PolicyKey, UnitKey
 
 RESERVATION_SECONDS = 60.0
 SLOW_RESERVATION_SECONDS = 660.0
@@ -32,21 +32,25 @@ MAX_RESERVATIONS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """`pod` is the scheduler's view at the time of filter; `nodes` is what filter answered."""
+    """`pod` is the scheduler's view at the time of filter; `nodes` is what filter answered under
+    `policy`; `expires` is in seconds of the ledger's clock."""
 
+    policy: PolicyKey | None
     unit: UnitKey | None
     pod: Pod
     nodes: frozenset[str]
     expires: float
 
 
-@dataclass(slots=True)
-class InFlight:
-    """A binding that was sent. `fenced_from` is the pod version it was sent with, once its outcome
-    is unknown: an unbound pod at a newer version proves that the write did not commit."""
+@dataclass(slots=True, eq=False)
+class Flight:
+    """A binding that was sent, until its outcome is known. Whoever sent it keeps this object: only
+    with it can the binding be ended, so that news of an old one never ends a newer one.
+
+    `fenced_from` is the pod version it was sent with, once its outcome is unknown: an unbound pod
+    at a newer version proves that the write did not commit."""
 
     unit: UnitKey | None
-    node: str
     fenced_from: int | None = None
 
 
@@ -55,10 +59,14 @@ class Ledger:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        # Time stands still within one operation: what the cache drops by itself would stay counted.
+        self._now = clock()
         self._reserved: TLRUCache[str, Reservation] = TLRUCache(
-            MAX_RESERVATIONS, ttu=lambda _uid, reservation, _now: reservation.expires, timer=clock
+            MAX_RESERVATIONS,
+            ttu=lambda _uid, reservation, _now: reservation.expires,
+            timer=lambda: self._now,
         )
-        self._binding: dict[str, InFlight] = {}
+        self._binding: dict[str, Flight] = {}
         self._bound: dict[str, UnitKey | None] = {}
         self._taken: Counter[UnitKey] = Counter()
 
@@ -72,15 +80,20 @@ class Ledger:
         self._expire()
         return len(self._reserved)
 
-    def reserve(self, pod: Pod, unit: UnitKey | None, nodes: frozenset[str]) -> None:
-        """Replaces what the pod had reserved before. The pod must not be binding or bound."""
+    def reserve(
+        self, pod: Pod, policy: PolicyKey | None, unit: UnitKey | None, nodes: frozenset[str]
+    ) -> None:
+        """Replaces what the pod had reserved before. Raises ValueError for a pod that is binding or
+        bound: it has its slot."""
+        if self.in_flight(pod.uid) or self.is_bound(pod.uid):
+            raise ValueError(f"pod {pod.uid} is binding or bound")
         self.release(pod.uid)
         if len(self._reserved) >= MAX_RESERVATIONS:
             # Losing a reservation is safe: bind then decides again.
             _, oldest = self._reserved.popitem()
             self._count(oldest.unit, -1)
         seconds = SLOW_RESERVATION_SECONDS if pod.slow_to_bind else RESERVATION_SECONDS
-        self._reserved[pod.uid] = Reservation(unit, pod, nodes, self._clock() + seconds)
+        self._reserved[pod.uid] = Reservation(policy, unit, pod, nodes, self._now + seconds)
         self._count(unit, +1)
 
     def release(self, uid: str) -> None:
@@ -111,27 +124,30 @@ class Ledger:
         """Whether the pod is live and bound, by the API server's answer or by the watch."""
         return uid in self._bound
 
-    def start_binding(self, uid: str, node: str) -> None:
-        """reserved → binding."""
+    def start_binding(self, uid: str) -> Flight:
+        """reserved → binding. The pod must have a live reservation."""
         reservation = self._reserved.pop(uid)
-        self._binding[uid] = InFlight(reservation.unit, node)
+        flight = self._binding[uid] = Flight(reservation.unit)
+        return flight
 
-    def outcome_unknown(self, uid: str, version: int) -> None:
+    def is_open(self, uid: str, flight: Flight) -> bool:
+        """Whether the outcome of this very binding is still to be found out."""
+        return self._binding.get(uid) is flight
+
+    def outcome_unknown(self, uid: str, flight: Flight, version: int) -> None:
         """The binding that was sent with precondition `version` may or may not be committed."""
-        if uid in self._binding:
-            self._binding[uid].fenced_from = version
+        if self.is_open(uid, flight):
+            flight.fenced_from = version
 
-    def bound(self, uid: str) -> None:
+    def bound(self, uid: str, flight: Flight) -> None:
         """binding → bound, on the API server's word. The watch confirms it later."""
-        binding = self._binding.pop(uid, None)
-        if binding is not None:
-            self._bound[uid] = binding.unit
+        if self.is_open(uid, flight):
+            self._bound[uid] = self._binding.pop(uid).unit
 
-    def not_bound(self, uid: str) -> None:
+    def not_bound(self, uid: str, flight: Flight) -> None:
         """binding → gone, on the API server's word."""
-        binding = self._binding.pop(uid, None)
-        if binding is not None:
-            self._count(binding.unit, -1)
+        if self.is_open(uid, flight):
+            self._end_binding(uid)
 
     def see_bound(self, pod: Pod, unit: UnitKey | None) -> None:
         """The watch shows a live pod on a node: it counts in `unit` from now on."""
@@ -140,23 +156,32 @@ class Ledger:
         self._count(unit, +1)
 
     def see_unbound(self, pod: Pod) -> None:
-        """The watch shows a live pod on no node. Never undoes a binding: such a view is old."""
+        """The watch shows a pod on no node. That ends a reservation when the scheduler has refused
+        the pod since, and a binding only when it proves that the write did not commit: any other
+        view may be older than the write."""
         self._expire()
         reservation = self._reserved.get(pod.uid)
-        if reservation is not None and pod.refusal and pod.refusal != reservation.pod.refusal:
+        if reservation is not None and (
+            pod.terminating or (pod.refusal and pod.refusal != reservation.pod.refusal)
+        ):
             self.release(pod.uid)
         binding = self._binding.get(pod.uid)
         if binding and binding.fenced_from is not None and pod.version > binding.fenced_from:
-            self.not_bound(pod.uid)
+            self._end_binding(pod.uid)
 
     def forget(self, uid: str) -> None:
         """The pod is gone, or will be counted anew."""
         self.release(uid)
-        self.not_bound(uid)
+        if uid in self._binding:
+            self._end_binding(uid)
         if uid in self._bound:
             self._count(self._bound.pop(uid), -1)
 
+    def _end_binding(self, uid: str) -> None:
+        self._count(self._binding.pop(uid).unit, -1)
+
     def _expire(self) -> None:
+        self._now = self._clock()
         for _, reservation in self._reserved.expire():
             self._count(reservation.unit, -1)
 

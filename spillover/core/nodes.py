@@ -99,13 +99,15 @@ class NodeIndex:
         }
         return (names & self._nodes.keys()) - refused
 
-    def provider_evictions(self, name: str) -> tuple[Taint, ...]:
-        """The provider taints of a node that would evict a pod bound there."""
+    def evictions(self, name: str, tolerations: Iterable[Toleration]) -> tuple[Taint, ...]:
+        """The provider taints of a node that would evict a pod with these tolerations."""
         node = self._nodes.get(name)
         return tuple(
             taint
             for taint in (node.taints if node else ())
-            if taint.key in self._conventions.provider_taints and taint.effect == "NoExecute"
+            if taint.key in self._conventions.provider_taints
+            and taint.effect == "NoExecute"
+            and not tolerated([taint], tolerations)
         )
 
     def _taints(self, name: str, to_virtual_unit: bool) -> Iterable[Taint]:

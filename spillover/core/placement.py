@@ -14,6 +14,9 @@ from spillover.core.policy import InvalidPolicy, LoadedPolicy, NodePool, Policy,
 UNTOLERATED_TAINT = "node(s) had untolerated taint(s)"
 """The words of the TaintToleration plugin, so that the scheduler's message reads as ever."""
 
+_LONGEST_ERROR = 300
+"""Characters of a policy's error in a reason, which is sent once for each offered node."""
+
 UNKNOWN_NODE = "node(s) not known to Spillover yet"
 
 
@@ -126,4 +129,4 @@ def _reason(name: str, policy: Policy, full: Sequence[Unit], nodes: NodeView) ->
 def _invalid_reason(policy: InvalidPolicy) -> str:
     first, *others = policy.errors
     more = f" (and {len(others)} more)" if others else ""
-    return f"ResourcePolicy {policy.key.name} is invalid: {first}{more}"
+    return f"ResourcePolicy {policy.key.name} is invalid: {str(first)[:_LONGEST_ERROR]}{more}"

@@ -11,8 +11,6 @@ POLICY_ANNOTATION = "spillover.dev/policy"
 UNIT_ANNOTATION = "spillover.dev/unit"
 """Identity of the unit that the pod was placed in. It decides where the pod counts."""
 
-DELETION_COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
-
 _FINISHED = frozenset({"Succeeded", "Failed"})
 
 

@@ -52,9 +52,9 @@ def integer(text: str | None) -> int | None:
     if text is None or not text.isascii():
         return None
     digits = text[1:] if text[:1] in ("+", "-") else text
-    if not digits.isdigit() or len(digits) > 20:
+    if not digits.isdigit() or len(digits.lstrip("0")) > 19:
         return None
-    number = int(text)
+    number = int(digits.lstrip("0") or "0") * (-1 if text[0] == "-" else 1)
     return number if -(2**63) <= number < 2**63 else None
 
 

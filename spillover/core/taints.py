@@ -3,10 +3,13 @@
 Source: k8s.io/api/core/v1 ToleratesTaint, plugin TaintToleration of kube-scheduler.
 """
 
+import re
 from collections.abc import Iterable
 
 from spillover.api.kubernetes import Taint, Toleration
-from spillover.core.selectors import integer
+
+_DECIMAL_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
+"""Stricter than ParseInt: no sign but minus, no leading zeros (content.IsDecimalInteger)."""
 
 _REPELLING = frozenset({"NoSchedule", "NoExecute"})
 
@@ -19,8 +22,9 @@ def repels(taint: Taint) -> bool:
 def tolerates(toleration: Toleration, taint: Taint) -> bool:
     """Whether one toleration covers one taint.
 
-    Lt and Gt compare the taint's value with the toleration's; the API server refuses them while its
-    feature TaintTolerationComparisonOperators is off, so a stored one may always be used.
+    Lt and Gt compare the taint's value with the toleration's. The API server refuses them while its
+    feature TaintTolerationComparisonOperators is off; one stored before it was switched off is
+    still honoured here.
     """
     if toleration.effect not in ("", taint.effect) or toleration.key not in ("", taint.key):
         return False
@@ -41,7 +45,9 @@ def tolerated(taints: Iterable[Taint], tolerations: Iterable[Toleration]) -> boo
 
 
 def _compares(toleration: Toleration, taint: Taint) -> bool:
-    ours, theirs = integer(toleration.value), integer(taint.value)
-    if ours is None or theirs is None:
+    if not all(_DECIMAL_INTEGER.fullmatch(each.value) for each in (toleration, taint)):
+        return False
+    ours, theirs = int(toleration.value), int(taint.value)
+    if not all(-(2**63) <= number < 2**63 for number in (ours, theirs)):
         return False
     return theirs < ours if toleration.operator == "Lt" else theirs > ours

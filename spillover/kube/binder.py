@@ -5,30 +5,31 @@ unit's labels and annotations: API servers from 1.35 on copy both onto the pod (
 PodTopologyLabelsAdmission). Older ones copy annotations only, and get the labels in a patch before.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from random import Random
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from spillover.api.kubernetes import PodObject, Taint
-from spillover.core.pods import UNIT_ANNOTATION
-from spillover.kube.backoff import Backoff
+from spillover.api.kubernetes import PodObject, Taint, Toleration
+from spillover.core.pods import UNIT_ANNOTATION, Pod, pod_from_wire
+from spillover.core.taints import tolerated
 from spillover.kube.session import MERGE_PATCH, ApiError, ApiSession, NoAnswerError
 
 FENCE_ANNOTATION = "spillover.dev/fence"
 """Written only to change an unbound pod's version, when the outcome of a Binding is unknown."""
 
-_CONFLICTS = 3
+REPLACED_LABELS_ANNOTATION = "spillover.dev/replaced-labels"
+"""On API servers before 1.35: the labels that we set on a pod before binding it, as JSON, each with
+the value it had before or null. If that binding fails, the next one starts from there."""
+
+_FENCE_SECONDS = 10.0
 _FIRST_WITH_LABELS = (1, 35)
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to write. `foreign_labels` are those of the policy's other units: an earlier order that
-    failed may have left them. `deadline` is in seconds of the binder's clock."""
+    """What to write. `deadline` is in seconds of the binder's clock."""
 
     namespace: str
     name: str
@@ -36,7 +37,6 @@ class Order:
     version: int
     node: str
     labels: Mapping[str, str]
-    foreign_labels: Mapping[str, str]
     annotations: Mapping[str, str]
     tolerate: tuple[Taint, ...]
     deadline: float
@@ -53,9 +53,19 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The pod was not bound by this order and will not be. `reason` is constant for its cause."""
+    """The pod was not bound by this order and will not be. `reason` is constant for its cause;
+    `pod` is the pod as it was found, if it was looked at."""
 
     reason: str
+    pod: Pod | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Not bound, and it will not be by this order: the pod is at another version, which is `pod`.
+    Also when the API server was too busy; then `pod` may be as before."""
+
+    pod: Pod
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,63 +80,46 @@ class Binder:
     seconds and never goes back."""
 
     def __init__(
-        self,
-        session: ApiSession,
-        *,
-        labels_in_binding: bool,
-        clock: Callable[[], float],
-        random: Random,
+        self, session: ApiSession, *, labels_in_binding: bool, clock: Callable[[], float]
     ) -> None:
         self._session = session
         self._labels_in_binding = labels_in_binding
         self._clock = clock
-        self._random = random
 
-    async def bind(self, order: Order) -> Bound | Refused | Unknown:
-        """Tries until the API server's answer is final, the deadline, or too many conflicts."""
-        backoff = Backoff(first=0.1, longest=2.0, random=self._random)
-        for _ in range(1 + _CONFLICTS):
-            try:
-                prepared = await self._prepare(order)
-                if not isinstance(prepared, Order):
-                    return prepared
-                order = prepared
-                await self._post(order)
-            except ApiError as error:
-                if error.status >= 500:
-                    return Unknown(order.version)
-                if error.status not in (409, 429):
-                    return Refused(_refusal(error))
-                if error.status == 429:
-                    await asyncio.sleep(min(backoff.next(), max(0.0, self._left(order))))
-                after = await self._after_conflict(order)
-                if not isinstance(after, Order):
-                    return after
-                order = after
-            except NoAnswerError:
-                return Unknown(order.version)
-            else:
-                return Bound()
-        return Refused("the pod kept changing while it was being bound")
+    async def bind(self, order: Order) -> Bound | Refused | Changed | Unknown:
+        """One try, within the deadline."""
+        version = order.version
+        try:
+            prepared = await self._prepare(order)
+            if not isinstance(prepared, int):
+                return prepared
+            version = prepared
+            if self._left(order) <= 0:
+                return Refused("there was no time left for the binding")
+            await self._post(order, version)
+        except ApiError as error:
+            if error.status >= 500:
+                return Unknown(version)
+            if error.status in (409, 429):
+                return await self._after_conflict(order, version)
+            return Refused(_refusal(error))
+        except NoAnswerError:
+            return Unknown(version)
+        return Bound()
 
     async def fence(self, order: Order, version: int) -> Bound | Refused | None:
         """Make the Binding sent at `version` impossible, if it is not executed yet, and read back.
         None: no answer; try again."""
         patch = {"metadata": {"uid": order.uid, "annotations": {FENCE_ANNOTATION: str(version)}}}
         try:
-            content = await self._session.request(
-                "PATCH", order.path, body=patch, content_type=MERGE_PATCH
-            )
-            pod = _pod(content)
-        except ApiError as error:
-            # 404: gone. 409: another pod of that name. Anything else may pass.
-            return Refused("the pod is gone") if error.status in (404, 409) else None
+            pod = await self._patch(order, patch, _FENCE_SECONDS)
         except NoAnswerError:
             return None
-        outcome = _outcome(pod, order)
-        return outcome if outcome is not None else Refused("the binding was not executed")
+        except ApiError as error:
+            return Refused("the pod is gone") if error.status == 404 else await self._look(order)
+        return _outcome(pod, order) or Refused("the binding was not executed", pod)
 
-    async def _post(self, order: Order) -> None:
+    async def _post(self, order: Order, version: int) -> None:
         binding = {
             "apiVersion": "v1",
             "kind": "Binding",
@@ -134,7 +127,7 @@ class Binder:
                 "name": order.name,
                 "namespace": order.namespace,
                 "uid": order.uid,
-                "resourceVersion": str(order.version),
+                "resourceVersion": str(version),
                 "labels": order.labels,
                 "annotations": order.annotations,
             },
@@ -144,57 +137,64 @@ class Binder:
             "POST", f"{order.path}/binding", body=binding, seconds=self._left(order)
         )
 
-    async def _after_conflict(self, order: Order) -> Order | Bound | Refused | Unknown:
-        """What a 409 (or a server too busy to look) leaves to do."""
+    async def _after_conflict(
+        self, order: Order, version: int
+    ) -> Bound | Refused | Changed | Unknown:
+        """What a 409 leaves to do. Only a look at the pod tells whose write was in the way: where
+        something between us and the API server repeats requests, it may have been our own."""
         if self._left(order) <= 0:
-            return Refused("the binding was not executed in time")
+            return Unknown(version)
         try:
-            content = await self._session.request("GET", order.path, seconds=self._left(order))
-            pod = _pod(content)
+            pod = await self._get(order, self._left(order))
         except ApiError as error:
-            return Refused(_refusal(error))
+            return Refused("the pod is gone") if error.status == 404 else Unknown(version)
         except NoAnswerError:
-            return Refused("the API server did not answer in time")
-        outcome = _outcome(pod, order)
-        if outcome is not None:
+            return Unknown(version)
+        return _outcome(pod, order) or Changed(pod)
+
+    async def _look(self, order: Order) -> Bound | Refused | None:
+        """After a fence was refused: perhaps another pod has the name by now. A pod that is still
+        unbound says nothing, for the Binding may be on its way."""
+        try:
+            return _outcome(await self._get(order, _FENCE_SECONDS), order)
+        except ApiError as error:
+            return Refused("the pod is gone") if error.status == 404 else None
+        except NoAnswerError:
+            return None
+
+    async def _prepare(self, order: Order) -> int | Bound | Refused:
+        """Write what a Binding cannot carry: labels on old API servers, and a toleration of a
+        NoExecute taint of a virtual node's provider, which would evict the pod at once. Returns the
+        version to bind, or what was found instead."""
+        if self._labels_in_binding and not order.tolerate:
+            return order.version
+        content = await self._session.request("GET", order.path, seconds=self._left(order))
+        found = _pod(content)
+        if outcome := _outcome(found, order):
             return outcome
-        return replace(order, version=int(pod.metadata.resource_version))
+        raw: dict[str, Any] = msgspec.json.decode(content)
+        metadata = {} if self._labels_in_binding else _label_patch(order, found)
+        tolerations = _with_tolerations(raw["spec"].get("tolerations") or [], order.tolerate)
+        if not metadata and tolerations is None:
+            return found.version
+        patch: dict[str, Any] = {
+            "metadata": {**metadata, "uid": order.uid, "resourceVersion": str(found.version)}
+        }
+        if tolerations is not None:
+            patch["spec"] = {"tolerations": tolerations}
+        return (await self._patch(order, patch, self._left(order))).version
+
+    async def _get(self, order: Order, seconds: float) -> Pod:
+        return _pod(await self._session.request("GET", order.path, seconds=seconds))
+
+    async def _patch(self, order: Order, patch: object, seconds: float) -> Pod:
+        content = await self._session.request(
+            "PATCH", order.path, body=patch, content_type=MERGE_PATCH, seconds=seconds
+        )
+        return _pod(content)
 
     def _left(self, order: Order) -> float:
         return order.deadline - self._clock()
-
-    async def _prepare(self, order: Order) -> Order | Bound | Refused:
-        """Write what a Binding cannot carry: labels on old API servers, and a toleration of a
-        NoExecute taint of a virtual node's provider, which would evict the pod at once."""
-        in_advance = not self._labels_in_binding and (order.labels or order.foreign_labels)
-        if not in_advance and not order.tolerate:
-            return order
-        content = await self._session.request("GET", order.path, seconds=self._left(order))
-        outcome = _outcome(_pod(content), order)
-        if outcome is not None:
-            return outcome
-        pod: dict[str, Any] = msgspec.json.decode(content)
-        metadata: dict[str, Any] = {
-            "uid": order.uid,
-            "resourceVersion": pod["metadata"]["resourceVersion"],
-        }
-        if in_advance:
-            metadata["labels"] = _label_patch(order, pod["metadata"].get("labels") or {})
-        tolerations = list(pod["spec"].get("tolerations") or ())
-        wanted = [
-            {"key": taint.key, "operator": "Equal", "value": taint.value, "effect": taint.effect}
-            for taint in order.tolerate
-        ]
-        tolerations += [toleration for toleration in wanted if toleration not in tolerations]
-        content = await self._session.request(
-            "PATCH",
-            order.path,
-            body={"metadata": metadata, "spec": {"tolerations": tolerations}},
-            content_type=MERGE_PATCH,
-            seconds=self._left(order),
-        )
-        written = _pod(content)
-        return replace(order, version=int(written.metadata.resource_version))
 
 
 async def labels_in_binding(session: ApiSession) -> bool:
@@ -205,36 +205,58 @@ async def labels_in_binding(session: ApiSession) -> bool:
     return (int(major), int(minor)) >= _FIRST_WITH_LABELS
 
 
-def _pod(content: bytes) -> PodObject:
+def _pod(content: bytes) -> Pod:
     try:
-        return msgspec.json.decode(content, type=PodObject)
-    except msgspec.MsgspecError as error:
+        return pod_from_wire(msgspec.json.decode(content, type=PodObject))
+    except (msgspec.MsgspecError, ValueError) as error:
         raise NoAnswerError(f"not a pod: {error}") from error
 
 
-def _outcome(pod: PodObject, order: Order) -> Bound | Refused | None:
+def _outcome(pod: Pod, order: Order) -> Bound | Refused | None:
     """What the pod as it is now says of the order. None: still open."""
-    if pod.metadata.uid != order.uid:
+    if pod.uid != order.uid:
         return Refused("the pod is gone")
-    if pod.spec.node_name:
-        marks = pod.metadata.annotations or {}
-        ours = marks.get(UNIT_ANNOTATION) == order.annotations.get(UNIT_ANNOTATION)
-        if pod.spec.node_name == order.node and ours:
-            return Bound()
-        return Refused("the pod is bound already")
-    if pod.metadata.deletion_timestamp is not None:
-        return Refused("the pod is being deleted")
+    if pod.node:
+        ours = pod.annotations.get(UNIT_ANNOTATION) == order.annotations.get(UNIT_ANNOTATION)
+        return Bound() if pod.node == order.node and ours else Refused("the pod is bound", pod)
+    if pod.terminating:
+        return Refused("the pod is being deleted", pod)
     return None
 
 
-def _label_patch(order: Order, present: Mapping[str, str]) -> dict[str, str | None]:
-    """The unit's labels, and the removal of what an earlier order for another unit has left."""
-    left_over = {
-        key: None
-        for key, value in order.foreign_labels.items()
-        if present.get(key) == value and key not in order.labels
-    }
-    return {**left_over, **order.labels}
+def _label_patch(order: Order, pod: Pod) -> dict[str, Any]:
+    """metadata that sets the unit's labels, in place of those that an earlier order has set."""
+    replaced = _replaced_labels(pod)
+    before: dict[str, str | None] = {key: pod.labels.get(key) for key in order.labels}
+    record = {key: replaced.get(key, value) for key, value in before.items()}
+    labels = {**replaced, **order.labels}
+    if all(pod.labels.get(key) == value for key, value in labels.items()) and record == replaced:
+        return {}
+    note = msgspec.json.encode(record).decode() if record else None
+    return {"labels": labels, "annotations": {REPLACED_LABELS_ANNOTATION: note}}
+
+
+def _replaced_labels(pod: Pod) -> dict[str, str | None]:
+    try:
+        return msgspec.json.decode(
+            pod.annotations.get(REPLACED_LABELS_ANNOTATION, "{}"), type=dict[str, str | None]
+        )
+    except msgspec.MsgspecError:  # a user's hand was in it
+        return {}
+
+
+def _with_tolerations(
+    present: list[dict[str, Any]], taints: tuple[Taint, ...]
+) -> list[dict[str, Any]] | None:
+    """The pod's tolerations and those it lacks, or None if it lacks none."""
+    have = msgspec.convert(present, list[Toleration])
+    lacking = [taint for taint in taints if not tolerated([taint], have)]
+    if not lacking:
+        return None
+    return present + [
+        {"key": taint.key, "operator": "Equal", "value": taint.value, "effect": taint.effect}
+        for taint in lacking
+    ]
 
 
 def _refusal(error: ApiError) -> str:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from random import Random
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NoReturn, Protocol, TypeVar
 
 import aiohttp
 import msgspec
@@ -80,6 +80,7 @@ class Reflector(Generic[T]):
         self.path = path
         self.synced = asyncio.Event()
         self.relists = 0
+        self._version: str | None = None
         self._session = session
         self._sink = sink
         self._decoder = msgspec.json.Decoder(item)
@@ -90,15 +91,14 @@ class Reflector(Generic[T]):
 
     async def run(self) -> None:
         """Never returns. Faults of API server or network are waited out; bugs are raised."""
-        version: str | None = None
         while True:
             try:
-                if version is None:
-                    version = await self._list()
-                version = await self._watch(version)
+                if self._version is None:
+                    self._version = await self._list()
+                await self._watch(self._version)
             except _ExpiredError:
                 _log.info("relisting %s: the watch's version has expired", self.path)
-                version = None
+                self._version = None
             except (ApiError, NoAnswerError) as error:
                 _log.warning("%s: %s", self.path, error)
             await asyncio.sleep(self._backoff.next())
@@ -129,8 +129,8 @@ class Reflector(Generic[T]):
         self.synced.set()
         return page.metadata.resource_version
 
-    async def _watch(self, version: str) -> str:
-        """Feeds events to the sink until the stream ends; returns the version to resume from."""
+    async def _watch(self, version: str) -> None:
+        """Feeds events to the sink until the stream ends."""
         params = {
             "watch": "1",
             "allowWatchBookmarks": "true",
@@ -142,18 +142,17 @@ class Reflector(Generic[T]):
                 self.path, params=params, idle_seconds=_IDLE_SECONDS
             ) as content:
                 async for line in _lines(content):
-                    version = self._take(line)
+                    self._take(line)
                     self._backoff.reset()
         except ApiError as error:
             raise (_ExpiredError() if error.status == 410 else error) from error
-        except NoAnswerError as error:
-            _log.info("watch of %s ended: %s", self.path, error)
-        return version
 
-    def _take(self, line: bytes) -> str:
-        """Applies one event and returns its version."""
+    def _take(self, line: bytes) -> None:
+        """Applies one event, and remembers its version: a later watch goes on from there."""
         try:
             event = self._events.decode(line)
+            if event.type == "ERROR":
+                self._fail(event.object)
             version = msgspec.json.decode(event.object, type=_Bookmark).metadata.resource_version
         except msgspec.MsgspecError as error:
             raise NoAnswerError(f"watch {self.path}: not an event: {error}") from error
@@ -162,13 +161,9 @@ class Reflector(Generic[T]):
                 self._sink.put(self._decoded(event.object))
             case "DELETED":
                 self._sink.drop(self._decoded(event.object))
-            case "BOOKMARK":
-                pass
-            case _:
-                self._fail(event.object)
-        return version
+        self._version = version
 
-    def _fail(self, status: msgspec.Raw) -> None:
+    def _fail(self, status: msgspec.Raw) -> NoReturn:
         failure = msgspec.json.decode(status, type=_Failure)
         if failure.code == 410:
             raise _ExpiredError

@@ -10,6 +10,7 @@ from typing import Self, TypeVar
 
 import aiohttp
 import msgspec
+from kubernetes_asyncio.config import ConfigException
 
 from spillover.kube.backoff import Backoff
 from spillover.kube.credentials import Credentials
@@ -19,6 +20,9 @@ _CONNECT_SECONDS = 5.0
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
+
+_NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError, ConfigException)
+"""ConfigException: the credentials cannot be read at the moment."""
 
 T = TypeVar("T")
 
@@ -75,19 +79,23 @@ class ApiSession:
         seconds: float = REQUEST_SECONDS,
     ) -> bytes:
         """The body of a 2xx answer. `path` starts with /, `body` is anything msgspec encodes."""
-        timeout = aiohttp.ClientTimeout(total=seconds, connect=_CONNECT_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_SECONDS)
         data = None if body is None else msgspec.json.encode(body)
         try:
-            async with self._client.request(
-                method,
-                self._credentials.server + path,
-                params=params,
-                data=data,
-                headers={"Content-Type": content_type, **await self._credentials.headers()},
-                timeout=timeout,
-            ) as response:
+            # aiohttp's own limit is rounded up to whole seconds, and none when it is not positive.
+            async with (
+                asyncio.timeout(seconds),
+                self._client.request(
+                    method,
+                    self._credentials.server + path,
+                    params=params,
+                    data=data,
+                    headers={"Content-Type": content_type, **await self._credentials.headers()},
+                    timeout=timeout,
+                ) as response,
+            ):
                 content = await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except _NO_ANSWER as error:
             raise NoAnswerError(f"{method} {path}: {type(error).__name__} {error}") from error
         if response.status >= 400:
             raise await self._refusal(response.status, content)
@@ -111,7 +119,7 @@ class ApiSession:
                 if response.status >= 400:
                     raise await self._refusal(response.status, await response.read())
                 yield response.content
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except _NO_ANSWER as error:
             raise NoAnswerError(f"GET {path}: {type(error).__name__} {error}") from error
 
     @property
@@ -128,7 +136,10 @@ class ApiSession:
 
     async def _refusal(self, status: int, content: bytes) -> ApiError:
         if status == 401:
-            await self._credentials.reload()  # the token was rotated: the next try uses the new one
+            try:
+                await self._credentials.reload()  # rotated: the next try uses the new ones
+            except (ConfigException, OSError) as error:
+                _log.warning("credentials: %s", error)
         try:
             answer = msgspec.json.decode(content, type=_Status)
         except msgspec.MsgspecError:  # a proxy's HTML, or text

@@ -7,7 +7,7 @@ import pytest
 
 from builders import ack_policy, node, pod, raw, virtual, vke_policy
 from spillover.api import ack
-from spillover.api.kubernetes import Taint
+from spillover.api.kubernetes import Taint, Toleration
 from spillover.core.cache import Claim, SchedulingCache
 from spillover.core.conventions import NodeConventions
 from spillover.core.dialects import load
@@ -51,9 +51,9 @@ class World:
     def bind(self, who: Pod, on: str) -> Pod:
         """All the way: filter, bind, and the watch's confirmation."""
         self.cache.put_pod(who)
-        assert self.cache.place(who, [on])
+        self.place(who, on)
         claim = self.claim(who.uid, on)
-        self.cache.ledger.bound(who.uid)
+        self.cache.ledger.bound(who.uid, claim.flight)
         bound = replace(
             who,
             version=who.version + 1,
@@ -136,7 +136,7 @@ def test_a_deleted_pod_frees_its_slot_in_every_state() -> None:
     world.bind(pod("bound"), "vk")
     assert world.taken(policy) == 3
     for uid in ("reserved", "binding", "bound"):
-        world.cache.drop_pod(uid)
+        world.cache.drop_pod(uid, version=9)
     assert world.taken(policy) == 0
 
 
@@ -175,21 +175,88 @@ def test_a_policy_that_comes_between_filter_and_bind_is_asked() -> None:
     assert world.cache.claim("one", "real") == "ecs is at its max of 0"
 
 
-@pytest.mark.parametrize("change", [{"node": "real"}, {"terminating": True}, {"finished": True}])
+@pytest.mark.parametrize("change", [{"terminating": True}, {"finished": True}])
 def test_a_pod_that_can_not_be_bound_gets_no_claim(change: dict[str, Any]) -> None:
     world = World(limited())
     world.cache.put_pod(pod("one", **change))
     assert world.cache.claim("one", "vk") == ("the pod is bound, being deleted or finished already")
+    world.cache.put_pod(pod("two", node="real"))
+    assert world.cache.claim("two", "vk") == "the pod is bound already"
     assert world.cache.claim("never-seen", "vk") == "the pod is not known to Spillover yet"
 
 
 def test_one_binding_at_a_time() -> None:
     world = World(limited())
     world.cache.put_pod(pod("one"))
-    world.claim("one", "vk")
+    first = world.claim("one", "vk")
     assert world.cache.claim("one", "vk") == "another binding of this pod is under way"
-    world.cache.ledger.not_bound("one")
+    world.cache.ledger.not_bound("one", first.flight)
     world.claim("one", "vk")
+
+
+def test_news_of_an_old_binding_does_not_end_a_newer_one() -> None:
+    policy = limited()
+    world = World(policy)
+    world.cache.put_pod(pod("one"))
+    first = world.claim("one", "vk")
+    world.cache.ledger.outcome_unknown("one", first.flight, 1)
+    world.cache.put_pod(pod("one", version=2))  # the fence, as the watch shows it
+    second = world.claim("one", "vk")
+    world.cache.ledger.not_bound("one", first.flight)  # the fence's own answer comes late
+    assert world.taken(policy) == 1
+    world.cache.ledger.bound("one", second.flight)
+    assert world.cache.claim("one", "vk") == "the pod is bound already"
+    assert world.taken(policy) == 1
+
+
+def test_a_pod_that_is_gone_reserves_nothing() -> None:
+    policy = limited()
+    world = World(policy)
+    world.cache.put_pod(pod("one", version=3))
+    world.cache.drop_pod("one", version=4)
+    assert world.cache.obstacle(pod("one", version=3)) == "the pod is gone"
+    assert world.cache.obstacle(pod("new", version=5)) is None
+
+
+def test_a_pod_that_is_being_deleted_gives_up_its_reservation() -> None:
+    policy = limited()
+    world = World(policy)
+    world.place(pod("one"))
+    world.cache.put_pod(pod("one", version=2, terminating=True))
+    assert world.taken(policy) == 0
+
+
+def test_a_pod_that_came_under_a_policy_since_filter_is_decided_again() -> None:
+    world = World(ack_policy({"resource": "ecs", "max": 0}))
+    assert world.place(pod("one", labels={}), "real") == "outside"
+    world.cache.put_pod(pod("one", version=2, labels={"app": "app"}))
+    assert world.cache.claim("one", "real") == "ecs is at its max of 0"
+
+
+def test_marks_that_were_copied_from_another_pod_are_overwritten() -> None:
+    policy = limited()
+    world = World(policy)
+    copied = world.bind(pod("one"), "vk").annotations
+    world.cache.put_pod(pod("two", labels={}, annotations=copied))
+    claim = world.claim("two", "real")
+    assert claim.annotations == {"spillover.dev/policy": "", "spillover.dev/unit": ""}
+
+
+def test_annotations_that_are_too_large_together_are_not_written() -> None:
+    policy = limited(5, podAnnotations={"note": "x" * 200_000})
+    world = World(policy)
+    world.cache.put_pod(pod("one", annotations={"other": "x" * 70_000}))
+    assert world.cache.claim("one", "vk") == (
+        "the pod's annotations and those of the unit are too large together"
+    )
+    assert world.taken(policy) == 0
+
+
+def test_a_policy_that_is_written_again_unchanged_keeps_reservations() -> None:
+    world = World(limited())
+    world.place(pod("one"))
+    world.cache.put_policy(limited())
+    assert world.taken(limited()) == 1
 
 
 def test_an_old_view_never_undoes_a_binding() -> None:
@@ -197,10 +264,10 @@ def test_an_old_view_never_undoes_a_binding() -> None:
     world = World(policy)
     world.cache.put_pod(pod("one", version=5))
     world.place(pod("one", version=5))
-    world.claim("one", "vk")
+    claim = world.claim("one", "vk")
     world.cache.put_pod(pod("one", version=6, refusal="SchedulerError: time-out"))
     assert world.taken(policy) == 1
-    world.cache.ledger.bound("one")
+    world.cache.ledger.bound("one", claim.flight)
     world.cache.put_pod(pod("one", version=7))
     assert world.taken(policy) == 1
     world.cache.put_pod(pod("one", version=8, node="vk"))
@@ -213,8 +280,8 @@ def test_an_unknown_outcome_is_settled_by_a_newer_version_only() -> None:
     world = World(policy)
     world.cache.put_pod(pod("one", version=5))
     world.place(pod("one", version=5))
-    world.claim("one", "vk")
-    world.cache.ledger.outcome_unknown("one", 5)
+    claim = world.claim("one", "vk")
+    world.cache.ledger.outcome_unknown("one", claim.flight, 5)
     world.cache.put_pod(pod("one", version=5))
     assert world.taken(policy) == 1
     assert world.cache.ledger.in_flight("one")
@@ -302,7 +369,6 @@ def test_what_a_binding_carries() -> None:
     world.cache.put_pod(pod("one", version=7))
     claim = world.claim("one", "vk")
     assert claim.labels == {"eci": "true"}
-    assert claim.foreign_labels == {"base": "yes"}
     assert claim.annotations == {
         "note": "x",
         COST: "200",
@@ -342,6 +408,9 @@ def test_only_provider_taints_that_evict_are_to_be_tolerated() -> None:
     assert world.claim("one", "evicting").tolerate == (evicting,)
     world.cache.put_pod(pod("two"))
     assert world.claim("two", "vk").tolerate == ()
+    tolerant = (Toleration(evicting.key, "Exists"),)
+    world.cache.put_pod(pod("three", tolerations=tolerant))
+    assert world.claim("three", "evicting").tolerate == ()
 
 
 def test_the_older_policy_wins_valid_or_not() -> None:

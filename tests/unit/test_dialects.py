@@ -8,6 +8,7 @@ import pytest
 from builders import ack_errors, ack_policy, raw, vke_errors, vke_policy
 from spillover.api import ack
 from spillover.core.dialects import load
+from spillover.core.dialects.ack import WAIT_FOR_SCALING_MARKER
 from spillover.core.policy import (
     Advance,
     InvalidPolicy,
@@ -168,6 +169,14 @@ def test_identity_survives_a_new_maximum_and_a_new_order() -> None:
 def test_identity_is_what_makes_a_unit_what_it_is(other: dict[str, Any]) -> None:
     first, second = ack_policy(ECS, other).units
     assert first.identity != second.identity
+
+
+def test_the_wait_marker_is_no_part_of_the_identity() -> None:
+    (plain,), (marked,) = (
+        ack_policy({**ECS, "podLabels": labels}).units
+        for labels in ({"a": "b"}, {"a": "b", WAIT_FOR_SCALING_MARKER: "true"})
+    )
+    assert plain.identity == marked.identity
 
 
 def test_equal_units_get_ordinals() -> None:

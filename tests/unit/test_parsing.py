@@ -24,7 +24,7 @@ def test_quantity(text: str | int, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "1 ", "1K", "1ki", "1e", "1.2.3", "--1", "1mm", "٣", "."]
+    "text", ["", "x", "1 ", "1K", "1ki", "1e", "1.2.3", "--1", "1mm", "٣", ".", "1" * 8000 + "!"]
 )
 def test_what_is_no_quantity(text: str) -> None:
     with pytest.raises(ValueError, match="is not a quantity"):
@@ -35,14 +35,18 @@ def test_what_is_no_quantity(text: str) -> None:
     ("text", "seconds"),
     [
         ("0", 0), ("30s", 30), ("15m", 900), ("1h30m", 5400), ("1.5s", 1.5), (".5s", 0.5),
-        ("300ms", 0.3), ("-1s", -1), ("+2s", 2), ("1us", 1e-6), ("1µs", 1e-6), ("2ns", 2e-9),
+        ("300ms", 0.3), ("1\u00b5s", 1e-6), ("1\u03bcs", 1e-6), ("2562047h47m16s", 9223372036),
+        ("-1s", -1), ("+2s", 2), ("1us", 1e-6), ("2ns", 2e-9),
     ],
 )  # fmt: skip
 def test_duration(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "30", "s", "1d", "1 s", "1s2", "-", "1h-2m", "٣s"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "30", "s", "1d", "1 s", "1s2", "-", "1h-2m", "٣s", "1" * 8000 + "!", "9" * 70 + "s"],
+)
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
@@ -84,6 +88,26 @@ def test_annotations_may_have_any_value_and_keys_in_any_case_up_to_256_kib() -> 
     assert not list(annotation_errors("a", {"Example.com/Key": "any thing\n{}"}))
     assert [error.path for error in annotation_errors("a", {"k": "x" * 262_144})] == ["a"]
     assert not list(annotation_errors("a", {"k": "x" * 262_143}))
+
+
+def test_a_duration_that_go_cannot_hold() -> None:
+    with pytest.raises(ValueError, match="longer than 292 years"):
+        parse_duration("2562048h")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("spillover.dev/unit", "x", "is Spillover's own"),
+        ("seccomp.security.alpha.kubernetes.io/pod", "foo", "cannot be set on a pod that exists"),
+        ("kubernetes.io/config.mirror", "x", "cannot be set on a pod that exists"),
+        ("controller.kubernetes.io/pod-deletion-cost", "x", "'x' is not a 9-digit integer"),
+        ("controller.kubernetes.io/pod-deletion-cost", "+1", "'+1' is not a 9-digit integer"),
+    ],
+)
+def test_annotations_that_would_break_the_pod(key: str, value: str, problem: str) -> None:
+    assert list(map(str, annotation_errors("a", {key: value}))) == [f"a[{key}]: {problem}"]
+    assert not list(annotation_errors("a", {"controller.kubernetes.io/pod-deletion-cost": "-100"}))
 
 
 def test_field_path() -> None:

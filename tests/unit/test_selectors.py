@@ -46,6 +46,7 @@ def test_requirement(key: str, operator: str, values: list[str], *, matches: boo
         ("9223372036854775807", 2**63 - 1), ("-9223372036854775808", -(2**63)),
         ("9223372036854775808", None), ("", None), ("-", None), ("1_000", None), ("1.0", None),
         (" 1", None), ("٣", None), ("²", None), (None, None), ("1" * 5000, None),
+        ("0" * 30 + "7", 7), ("-" + "0" * 30, 0), ("+", None),
     ],
 )  # fmt: skip
 def test_integer_reads_what_go_reads(text: str | None, number: int | None) -> None:

@@ -38,6 +38,11 @@ def test_tolerates(toleration: Toleration, *, expected: bool) -> None:
         ("Gt", "5", "10", True),
         ("Gt", "10", "10", False),
         ("Gt", "x", "10", False),
+        ("Gt", "5", "007", False),
+        ("Gt", "+5", "7", False),
+        ("Gt", "-5", "0", True),
+        ("Gt", "-0", "5", False),
+        ("Gt", "1", "9223372036854775808", False),
         ("Gt", "5", "", False),
     ],
 )

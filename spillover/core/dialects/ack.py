@@ -90,7 +90,8 @@ def _identities(units: Sequence[ack.Unit]) -> list[str]:
     """A digest of what makes the unit what it is, so that it survives reordering and a new max."""
     digests = []
     for unit in units:
-        essence = [unit.resource, unit.node_selector, unit.pod_labels, unit.pod_annotations]
+        labels = _without_marker(unit.pod_labels)
+        essence = [unit.resource, unit.node_selector, labels, unit.pod_annotations]
         canonical = json.dumps([part or {} for part in essence], sort_keys=True)
         digests.append(f"{unit.resource}-{hashlib.sha256(canonical.encode()).hexdigest()[:10]}")
     return _with_ordinals(digests, "-")
