@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.cluster import Cluster, Options, all_clusters
+from harness.cluster import Cluster, Options, all_clusters, running
 
 _PREFIX = "test-"
 
@@ -47,18 +47,12 @@ def _alive(process: str) -> bool:
 @pytest.fixture(scope="session")
 def cluster(cluster_name: str) -> Iterator[Cluster]:
     """A cluster with every component of Spillover, shared by all end-to-end tests."""
-    yield from running(Cluster(f"{cluster_name}-whole"), Options())
+    with running(Cluster(f"{cluster_name}-whole"), Options()) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")
 def bare_cluster(cluster_name: str) -> Iterator[Cluster]:
     """A control plane and nothing of Spillover."""
-    yield from running(Cluster(f"{cluster_name}-bare"), Options(components=False))
-
-
-def running(cluster: Cluster, options: Options) -> Iterator[Cluster]:
-    cluster.up(options)
-    try:
+    with running(Cluster(f"{cluster_name}-bare"), Options(components=False)) as cluster:
         yield cluster
-    finally:
-        cluster.down()

@@ -44,11 +44,15 @@ def test_200_pods_at_once_never_exceed_a_maximum_of_50(scene: Scene) -> None:
 def test_pods_that_others_bound_count_and_a_freed_slot_is_used_again(scene: Scene) -> None:
     scene.add_nodes(virtual_node("virtual-0"))
     scene.add(three_tiers(ACK, scene.namespace, "app", virtual_max=2))
-    marks = {
-        "labels": {"app": "app", "alibabacloud.com/eci": "true"},
-        "annotations": {"k8s.aliyun.com/eci-use-specs": "ecs.gn7i-c8g1.2xlarge"},
-    }
-    scene.add(pod(scene.namespace, "by-hand", "nobody", nodeName="virtual-0", **marks))
+    by_hand = pod(
+        scene.namespace,
+        "by-hand",
+        "nobody",
+        labels={"app": "app", "alibabacloud.com/eci": "true"},
+        annotations={"k8s.aliyun.com/eci-use-specs": "ecs.gn7i-c8g1.2xlarge"},
+        nodeName="virtual-0",
+    )
+    scene.add(by_hand)
     scene.pods.wait_for(lambda pods: len(on(pods, "virtual-0")) == 1, 30, "the first one running")
     scene.add(deployment(scene.namespace, "app", "spillover-scheduler", replicas=2))
     pods = scene.pods.wait_for(

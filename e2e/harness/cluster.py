@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -293,6 +294,16 @@ class Cluster:
             if time.monotonic() > deadline:
                 raise ClusterError(f"{what} was not ready after {_READY_SECONDS:.0f} s")
             time.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def running(cluster: Cluster, options: Options) -> Iterator[Cluster]:
+    """The cluster, up for as long as the block runs."""
+    cluster.up(options)
+    try:
+        yield cluster
+    finally:
+        cluster.down()
 
 
 def all_clusters() -> list[Cluster]:

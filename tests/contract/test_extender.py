@@ -1,0 +1,182 @@
+"""The extender's HTTP interface, with requests as kube-scheduler 1.36 sent them (recorded/)."""
+
+import asyncio
+import io
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from builders import ack_policy, node, pod, virtual
+from extender.app import Readiness, health_app, scheduler_app
+from extender.binding import Binding
+from extender.filtering import Filtering
+from extender.metrics import Metrics
+from spillover.core.cache import SchedulingCache
+from spillover.core.conventions import NodeConventions
+from spillover.core.policy import Policy, UnitKey
+from spillover.kube.binder import Binder
+from spillover.kube.credentials import Credentials
+from spillover.kube.session import ApiSession
+
+RECORDED = Path(__file__).parent / "recorded"
+FILTER = (RECORDED / "filter-1.36.json").read_bytes()
+BIND = (RECORDED / "bind-1.36.json").read_bytes()
+UID = json.loads(BIND)["PodUID"]
+JSON = {"Content-Type": "application/json"}
+
+
+class Extender:
+    """The extender's two applications around a cache that the test fills. No API server: what needs
+    one is tested in tests/cluster and e2e."""
+
+    def __init__(self) -> None:
+        self.cache = SchedulingCache(NodeConventions(), time.monotonic)
+        self.synced = asyncio.Event()
+        self.synced.set()
+        metrics = Metrics(self.cache.ledger, ())
+        session = ApiSession(Credentials())
+        binder = Binder(session, labels_in_binding=True, clock=time.monotonic)
+        binding = Binding(self.cache, binder, metrics, time.monotonic, Random(1))
+        ready = Readiness([self.synced])
+        filtering = Filtering(self.cache, metrics)
+        self.client = TestClient(
+            TestServer(scheduler_app(filtering, binding, ready, metrics, time.monotonic))
+        )
+        self.health = TestClient(TestServer(health_app(ready, metrics)))
+
+    async def post(self, path: str, body: bytes) -> tuple[int, Any]:
+        async with self.client.post(path, data=body, headers=JSON) as answer:
+            return answer.status, json.loads(await answer.read())
+
+
+@pytest.fixture
+async def extender() -> AsyncIterator[Extender]:
+    extender = Extender()
+    for each in ("prepaid-1", "prepaid-2"):
+        extender.cache.put_node(node(each, pool="prepaid"))
+    for each in ("postpaid-1", "postpaid-2"):
+        extender.cache.put_node(node(each, pool="postpaid"))
+    extender.cache.put_node(virtual("virtual"))
+    async with extender.client, extender.health:
+        yield extender
+
+
+def inference(**unit: Any) -> Policy:
+    """For the recorded pod: virtual nodes, then one pod on prepaid nodes."""
+    policy = ack_policy(
+        {"resource": "eci", **unit},
+        {"resource": "ecs", "nodeSelector": {"pool": "prepaid"}, "max": 1},
+        selector={"app": "inference"},
+    )
+    return replace(policy, key=policy.key._replace(namespace="default"))
+
+
+async def test_filter_answers_a_subset_of_the_names_and_reserves(extender: Extender) -> None:
+    policy = inference(max=0)
+    extender.cache.put_policy(policy)
+    status, answer = await extender.post("/filter", FILTER)
+    assert status == 200
+    assert answer == {"NodeNames": ["prepaid-1", "prepaid-2"]}
+    taken = extender.cache.ledger.taken(UnitKey(policy.key, policy.units[1].identity), "")
+    assert taken == 1
+
+
+async def test_filter_gives_every_rejected_node_its_reason_and_no_error(extender: Extender) -> None:
+    policy = inference(max=0)
+    extender.cache.put_policy(policy)
+    extender.cache.place(
+        pod("first", namespace="default", labels={"app": "inference"}), ["prepaid-1"]
+    )
+    status, answer = await extender.post("/filter", FILTER)
+    full = "ecs is at its max of 1"
+    none = "node(s) belong to no unit of ResourcePolicy policy"
+    assert (status, answer) == (
+        200,
+        {
+            "NodeNames": [],
+            "FailedAndUnresolvableNodes": {
+                "prepaid-1": full,
+                "prepaid-2": full,
+                "virtual": "eci is at its max of 0",
+                "postpaid-1": none,
+                "postpaid-2": none,
+            },
+        },
+    )
+
+
+async def test_a_pod_without_a_policy_passes(extender: Extender) -> None:
+    _, answer = await extender.post("/filter", FILTER)
+    assert answer == {"NodeNames": ["prepaid-1", "postpaid-1", "prepaid-2", "postpaid-2"]}
+
+
+async def test_a_pod_that_is_bound_already_is_a_scheduler_error_not_a_rejection(
+    extender: Extender,
+) -> None:
+    extender.cache.put_pod(pod(UID, namespace="default", node="prepaid-1"))
+    assert await extender.post("/filter", FILTER) == (200, {"Error": "the pod is bound already"})
+    assert await extender.post("/bind", BIND) == (200, {"Error": "the pod is bound already"})
+
+
+async def test_bind_of_a_pod_that_nobody_knows(extender: Extender) -> None:
+    answer = {"Error": "the pod is not known to Spillover yet"}
+    assert await extender.post("/bind", BIND) == (200, answer)
+
+
+@pytest.mark.parametrize("path", ["/filter", "/bind"])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"null", b'{"Pod": 7}', FILTER[:500], b'{"PodName": 1}', b"\xff"]
+)
+async def test_bad_requests_are_answered_with_what_is_wrong(
+    extender: Extender, path: str, body: bytes
+) -> None:
+    status, answer = await extender.post(path, body)
+    assert status == 400
+    assert answer["error"].startswith(("FilterArgs: ", "BindArgs: "))
+    assert extender.cache.ledger.reservations() == 0
+
+
+async def test_a_pod_without_a_version_is_an_extender_error(extender: Extender) -> None:
+    request = json.loads(FILTER)
+    del request["Pod"]["metadata"]["resourceVersion"]
+    status, answer = await extender.post("/filter", json.dumps(request).encode())
+    assert status == 200
+    assert answer["Error"].startswith("Pod: ")
+
+
+async def test_too_large_and_wrong_method(extender: Extender) -> None:
+    body = io.BytesIO(b" " * (17 * 2**20))
+    async with extender.client.post("/filter", data=body) as refused:
+        assert refused.status == 413
+        assert "error" in await refused.json()
+    async with extender.client.get("/filter") as got:
+        assert got.status == 405
+
+
+async def test_filter_waits_for_the_first_lists(extender: Extender) -> None:
+    extender.synced.clear()
+    asking = asyncio.create_task(extender.post("/filter", FILTER))
+    async with extender.health.get("/readyz") as ready, extender.health.get("/healthz") as live:
+        assert (ready.status, live.status) == (503, 200)
+    assert not asking.done()
+    extender.synced.set()
+    status, _ = await asking
+    assert status == 200
+    async with extender.health.get("/readyz") as ready:
+        assert ready.status == 200
+
+
+async def test_metrics(extender: Extender) -> None:
+    await extender.post("/filter", FILTER)
+    async with extender.health.get("/metrics") as answer:
+        text = await answer.text()
+    assert 'spillover_filter_decisions_total{outcome="passed"} 1.0' in text
+    assert "spillover_filter_seconds_count 1.0" in text
+    assert "spillover_reservations 1.0" in text
