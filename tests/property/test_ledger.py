@@ -190,12 +190,15 @@ class Model:
             assert taken == len(self.live_on(name))
 
 
-@settings(max_examples=4000, deadline=None)
-@given(st.lists(st.integers(0, 2**16), min_size=20, max_size=60))
-def test_no_order_of_events_makes_the_ledger_wrong(choices: list[int]) -> None:
-    model = Model()
-    for choice in choices:
-        steps = list(model.steps())
-        steps[choice % len(steps)]()
-        model.check()
-    model.settle()
+def test_no_order_of_events_makes_the_ledger_wrong(*, full: bool) -> None:
+    @settings(max_examples=40_000 if full else 4_000, deadline=None)
+    @given(st.lists(st.integers(0, 2**16), min_size=20, max_size=60))
+    def explore(choices: list[int]) -> None:
+        model = Model()
+        for choice in choices:
+            steps = list(model.steps())
+            steps[choice % len(steps)]()
+            model.check()
+        model.settle()
+
+    explore()
