@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--keep", action="store_true", help="leave the cluster running")
     up = add("up", _up, "start a cluster with every component of Spillover")
     add_name(up)
-    up.add_argument("--nodes", type=Path, metavar="FILE", help="YAML of nodes to create")
+    up.add_argument("--nodes", type=_readable, metavar="FILE", help="YAML of nodes to create")
     up.add_argument("--scheduler-replicas", type=_positive, default=1, metavar="N")
     add_name(add("down", _down, "end a cluster and remove all it has left"))
     add("status", _status, "the clusters and their processes")
@@ -158,6 +158,12 @@ def _existing(name: str) -> Cluster:
     if not cluster.exists():
         raise ClusterError(f"no cluster {name}; ./dev up --name {name}")
     return cluster
+
+
+def _readable(text: str) -> Path:
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"no file {text}")
+    return Path(text)
 
 
 def _cluster_name(text: str) -> str:

@@ -105,6 +105,7 @@ def _crd(
                 "listKind": "ResourcePolicyList",
                 "plural": "resourcepolicies",
                 "singular": "resourcepolicy",
+                "categories": ["spillover"],
             },
             "versions": [
                 {

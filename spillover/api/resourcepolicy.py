@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from spillover.api.errors import FieldError, field_path
@@ -18,7 +18,17 @@ class Wire(BaseModel):
     )
 
 
-Spec = TypeVar("Spec", bound=Wire)
+class PolicySpec(Wire):
+    """What the specs of both dialects begin with."""
+
+    selector: dict[str, str] | None = Field(
+        None,
+        description="Pods of the policy's namespace with all these labels. Empty or absent: every "
+        "pod of the namespace.",
+    )
+
+
+Spec = TypeVar("Spec", bound=PolicySpec)
 
 
 class ResourcePolicyObject(Wire, Generic[Spec]):

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from spillover.api.resourcepolicy import ResourcePolicyObject, Wire
+from spillover.api.resourcepolicy import PolicySpec, ResourcePolicyObject, Wire
 
 GROUP = "scheduling.vke.volcengine.com"
 VERSION = "v1beta1"
@@ -44,12 +44,7 @@ class Subset(Wire):
     )
 
 
-class Spec(Wire):
-    selector: dict[str, str] | None = Field(
-        None,
-        description="Pods of the policy's namespace with all these labels. Empty or absent: every "
-        "pod of the namespace.",
-    )
+class Spec(PolicySpec):
     strategy: str | None = Field(
         None,
         description="What follows when every subset is exhausted: prefer (default) uses nodes of "
