@@ -1,13 +1,13 @@
 """Options and fixtures of every tier."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 
 import pytest
 
 from harness.cluster import Cluster, Options, all_clusters, running
-
-_PREFIX = "test-"
+from harness.places import TEST_PREFIX, cache
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,30 +25,42 @@ def full(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="session")
-def cluster_name() -> str:
-    """A name that no other test run uses. Clusters of test runs that were killed are removed."""
-    for cluster in all_clusters():
-        owner = cluster.name.removeprefix(_PREFIX).partition("-")[0]
-        if cluster.name.startswith(_PREFIX) and not _alive(owner):
-            cluster.down()
-    return f"{_PREFIX}{os.getpid()}"
-
-
-def _alive(process: str) -> bool:
-    try:
-        os.kill(int(process), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True
+def cluster_name() -> Iterator[str]:
+    """Begins the names of this run's clusters. A lock tells that the run is alive; the clusters of
+    runs that were killed are removed."""
+    locks = cache() / "tests"
+    locks.mkdir(parents=True, exist_ok=True)
+    for file in locks.glob(f"{TEST_PREFIX}*.lock"):
+        with file.open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            for cluster in all_clusters():
+                if cluster.name.startswith(f"{file.stem}-"):
+                    cluster.down()
+            file.unlink()
+    own = locks / f"{TEST_PREFIX}{os.getpid()}.lock"
+    with own.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield own.stem
+        own.unlink()
 
 
 @pytest.fixture(scope="session")
 def cluster(cluster_name: str) -> Iterator[Cluster]:
-    """A cluster with every component of Spillover, shared by all end-to-end tests."""
+    """A cluster with every component of Spillover, shared by all end-to-end tests. At the end no
+    component may have been refused anything: the manifests grant what is needed."""
     with running(Cluster(f"{cluster_name}-whole"), Options()) as cluster:
         yield cluster
+        refused = [
+            line
+            for component in ("extender", "spillover-scheduler-0/kube-scheduler")
+            for log in cluster.logs(component)
+            for line in log.read_text().splitlines()
+            if "forbidden" in line.lower()
+        ]
+        assert refused == []
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,7 @@ def test_no_pod_carries_a_toleration_that_its_user_did_not_write(scene: Scene, g
 
 def test_a_provider_taint_that_evicts_is_tolerated_before_the_pod_is_bound(scene: Scene) -> None:
     evicting = {"key": "virtual-kubelet.io/provider", "value": "x", "effect": "NoExecute"}
-    scene.add_nodes(virtual_node("virtual-0", taint=evicting))
+    scene.add_nodes(virtual_node("virtual-0", taints=[evicting]))
     scene.add(three_tiers(ACK, scene.namespace, "app"))
     scene.add(pod(scene.namespace, "one", "spillover-scheduler", labels={"app": "app"}))
     scene.pods.wait_for(lambda pods: any(map(is_ready, pods)), 60, "the pod ready")
@@ -100,14 +100,9 @@ def test_a_deletion_cost_of_the_users_own_stays(scene: Scene) -> None:
 
 def test_labels_of_the_unit_overwrite_those_of_the_pod(scene: Scene) -> None:
     scene.add_nodes(node("node-0"))
+    units = [{"resource": "ecs", "podLabels": {"tier": "base"}}]
+    scene.add(policy(ACK, scene.namespace, "policy", selector={"app": "app"}, units=units))
     scene.add(
-        policy(
-            ACK,
-            scene.namespace,
-            "policy",
-            selector={"app": "app"},
-            units=[{"resource": "ecs", "podLabels": {"tier": "base"}}],
-        ),
         pod(
             scene.namespace,
             "one",

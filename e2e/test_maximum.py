@@ -1,9 +1,10 @@
 """The maximum of a unit holds at every event of the API server's own watch."""
 
+import time
 from typing import Any
 
 from harness.scenes import ACK, deployment, pod, three_tiers, virtual_node
-from harness.stage import Scene
+from harness.stage import Scene, answered
 from harness.watch import is_live, node_of, scheduling_message
 
 Object = dict[str, Any]
@@ -60,3 +61,21 @@ def test_pods_that_others_bound_count(scene: Scene) -> None:
     )
     assert len(on(pods, "virtual-0")) == 2
     assert highest_fill(scene.pods.events, "virtual-0") == 2
+
+
+def test_a_freed_slot_is_used_by_the_next_try(scene: Scene) -> None:
+    """What makes the scheduler try again is another matter: here, an annotation."""
+    scene.add_nodes(virtual_node("virtual-0"))
+    scene.add(three_tiers(ACK, scene.namespace, "app", virtual_max=1))
+    scene.add(deployment(scene.namespace, "app", "spillover-scheduler", replicas=2))
+    pods = scene.pods.wait_for(answered(2), 60, "one placed, one refused")
+    (first,) = on(pods, "virtual-0")
+    scene.cluster.kubectl("delete", "pod", first["metadata"]["name"], "-n", scene.namespace)
+    deadline = time.monotonic() + 60
+    while not on(list(scene.pods.objects.values()), "virtual-0"):
+        assert time.monotonic() < deadline, "the slot was not used again"
+        touch = f"touched={time.monotonic_ns()}"
+        scene.cluster.kubectl(
+            "annotate", "pods", "--all", "-n", scene.namespace, touch, "--overwrite"
+        )
+    assert highest_fill(scene.pods.events, "virtual-0") == 1

@@ -1,12 +1,15 @@
 """Which policy a pod is under, and what becomes of pods when units are exhausted."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from harness.scenes import ACK, VKE, node, pod, policy
 from harness.stage import Scene, answered
 from harness.watch import node_of, scheduling_message
+
+Object = dict[str, Any]
 
 
 def test_the_older_of_two_policies_wins_across_dialects(scene: Scene) -> None:
@@ -70,13 +73,11 @@ def test_vke_strategy_says_what_follows_the_last_subset(
     )
     term = {"key": "pool", "operator": "In", "values": ["a"]}
     subset = {"name": "a", "type": "ecs", "maxReplicas": 1, "nodeSelectorTerm": [term]}
-    spec = {"selector": {"app": "app"}, "subsets": [subset]}
-    scene.add(
-        policy(
-            VKE, scene.namespace, "policy", **spec, **({"strategy": strategy} if strategy else {})
-        ),
-        pod(scene.namespace, "one", "spillover-scheduler", labels={"app": "app"}),
-    )
+    spec: Object = {"selector": {"app": "app"}, "subsets": [subset]}
+    if strategy:
+        spec["strategy"] = strategy
+    scene.add(policy(VKE, scene.namespace, "policy", **spec))
+    scene.add(pod(scene.namespace, "one", "spillover-scheduler", labels={"app": "app"}))
     scene.pods.wait_for(answered(1), 60, "the first answered")
     scene.add(pod(scene.namespace, "two", "spillover-scheduler", labels={"app": "app"}))
     pods = scene.pods.wait_for(answered(2), 60, "both answered")

@@ -1,6 +1,7 @@
 """`python -m extender`: the extender as a process."""
 
 import asyncio
+import logging
 import random
 import sys
 import time
@@ -16,11 +17,13 @@ from extender.settings import Settings, read_settings
 from extender.watching import reflectors
 from spillover.core.cache import SchedulingCache
 from spillover.kube.binder import Binder, labels_in_binding
-from spillover.kube.credentials import Credentials
+from spillover.kube.credentials import Credentials, CredentialsError
 from spillover.kube.session import ApiSession, until_answered
 from spillover.serving.http import serve
 from spillover.serving.logs import set_up_logs
 from spillover.serving.processes import run_together
+
+_log = logging.getLogger(__name__)
 
 
 async def run(settings: Settings) -> int:
@@ -32,7 +35,11 @@ async def run(settings: Settings) -> int:
         metrics = Metrics(cache.ledger, watches)
         binder = Binder(
             session,
-            labels_in_binding=await until_answered(lambda: labels_in_binding(session), chance),
+            labels_in_binding=(
+                await until_answered(lambda: labels_in_binding(session), chance)
+                if settings.labels_in_binding == "auto"
+                else settings.labels_in_binding == "yes"
+            ),
             clock=clock,
         )
         binding = Binding(cache, binder, metrics, clock, chance)
@@ -63,7 +70,11 @@ def main() -> int:
         return 2
     set_up_logs(settings.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run(settings))
+        try:
+            return runner.run(run(settings))
+        except CredentialsError as error:
+            _log.critical("%s", error)
+            return 1
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The `bind` verb: put this pod on that node, with its unit's labels and annotations."""
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,13 +12,15 @@ from spillover.api.extender import BindArgs, BindResult
 from spillover.core.cache import Claim, SchedulingCache
 from spillover.core.ledger import Flight
 from spillover.kube.backoff import Backoff
-from spillover.kube.binder import Binder, Bound, Changed, Order, Refused, Unknown
+from spillover.kube.binder import Binder, Bound, Busy, Changed, Order, Refused, Unknown
 
 BIND_SECONDS = 10.0
 """Below the scheduler's httpTimeout of 15 s, so that it hears what became of its request."""
 
 _TRIES = 4
 """The version changes between filter and bind for every pod with PreBind work."""
+
+_TRIES_BEFORE_A_WARNING = 10
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +58,6 @@ class Binding:
     async def bind(self, args: BindArgs, deadline: float) -> BindResult:
         """Answers by `deadline`. An error tells the scheduler to try the pod again."""
         where = {"namespace": args.pod_namespace, "pod": args.pod_name, "node": args.node}
-        backoff = Backoff(first=0.05, longest=1.0, random=self._random)
         for _ in range(_TRIES):
             claim = self._cache.claim(args.pod_uid, args.node)
             if isinstance(claim, str):
@@ -71,8 +73,8 @@ class Binding:
                 case None:
                     reason = "it is not known yet whether the binding was executed"
                     return self._failed("unknown", reason, where)
-            await asyncio.sleep(backoff.next())  # Changed: claim anew, as the pod is now
-        return self._failed("refused", "the pod kept changing, or the API server was busy", where)
+            # Changed: claim anew, as the pod is now, before anybody else can have the slot.
+        return self._failed("refused", "the pod kept changing while it was being bound", where)
 
     async def settle_outcomes(self) -> None:
         """Finds out what became of bindings without an answer, for as long as it takes."""
@@ -99,14 +101,28 @@ class Binding:
             deadline=deadline,
         )
         try:
-            outcome = await self._binder.bind(order)
-        except BaseException:  # the slot must not be lost with whatever went wrong
+            outcome = await self._until_read(order)
+        except BaseException:
+            # The slot must not be lost with whatever went wrong; what was sent is not known.
             self._ask(order, claim.flight, order.version)
             raise
         if isinstance(outcome, Unknown):
+            self._cache.ledger.outcome_unknown(order.uid, claim.flight, outcome.version)
             return await self._find_out(order, claim.flight, outcome.version)
         self._record(order.uid, claim.flight, outcome)
         return outcome
+
+    async def _until_read(self, order: Order) -> Bound | Refused | Changed | Unknown:
+        """Waits out an API server that is too busy, with the slot kept."""
+        backoff = Backoff(first=0.1, longest=2.0, random=self._random)
+        while True:
+            outcome = await self._binder.bind(order)
+            if not isinstance(outcome, Busy):
+                return outcome
+            pause = backoff.next()
+            if self._clock() + pause >= order.deadline:
+                return Refused("the API server was too busy")
+            await asyncio.sleep(pause)
 
     def _record(self, uid: str, flight: Flight, outcome: Bound | Refused | Changed) -> None:
         if isinstance(outcome, Bound):
@@ -117,7 +133,6 @@ class Binding:
         self._cache.ledger.not_bound(uid, flight)
 
     def _ask(self, order: Order, flight: Flight, version: int) -> asyncio.Future[Bound | Refused]:
-        self._cache.ledger.outcome_unknown(order.uid, flight, version)
         result: asyncio.Future[Bound | Refused] = asyncio.get_running_loop().create_future()
         self._open.put_nowait(_OpenQuestion(order, flight, version, result))
         return result
@@ -132,18 +147,23 @@ class Binding:
             return None
 
     async def _settle(self, question: _OpenQuestion) -> None:
-        """Asks until there is an answer, or the watch has given it."""
-        backoff = Backoff(first=0.1, longest=10.0, random=self._random)
-        order, flight = question.order, question.flight
-        while True:
-            outcome = await self._binder.fence(order, question.version)
-            if outcome is not None:
-                break
-            await asyncio.sleep(backoff.next())
-            if not self._cache.ledger.is_open(order.uid, flight):
-                bound = self._cache.ledger.is_bound(order.uid)
-                outcome = Bound() if bound else Refused("the binding was not executed")
-                break
-        self._record(order.uid, flight, outcome)
+        outcome = await self._until_known(question)
+        self._record(question.order.uid, question.flight, outcome)
         if not question.result.done():
             question.result.set_result(outcome)
+
+    async def _until_known(self, question: _OpenQuestion) -> Bound | Refused:
+        """Asks until there is an answer, or the watch has given it."""
+        backoff = Backoff(first=0.1, longest=10.0, random=self._random)
+        order, ledger = question.order, self._cache.ledger
+        for tries in itertools.count(1):
+            outcome = await self._binder.fence(order, question.version)
+            if outcome is not None:
+                return outcome
+            if tries % _TRIES_BEFORE_A_WARNING == 0:
+                where = {"namespace": order.namespace, "pod": order.name, "tries": tries}
+                _log.error("outcome of a binding still unknown: its slot stays taken", extra=where)
+            await asyncio.sleep(backoff.next())
+            if not ledger.is_open(order.uid, question.flight):
+                break
+        return Bound() if ledger.is_bound(order.uid) else Refused("the binding was not executed")

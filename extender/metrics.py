@@ -47,6 +47,11 @@ class Metrics:
             "Slots reserved for pods that filter has placed and bind has not seen.",
             registry=self.registry,
         ).set_function(ledger.reservations)
+        Gauge(
+            "spillover_bindings_in_flight",
+            "Bindings that were sent and whose outcome is not known.",
+            registry=self.registry,
+        ).set_function(ledger.bindings)
         self.registry.register(_Relists(tuple(reflectors)))
 
 

@@ -47,6 +47,11 @@ class Settings(BaseSettings):
         sorted(DEFAULT_PROVIDER_TAINTS),
         description="Keys of the taints that keep pods off virtual nodes by default.",
     )
+    labels_in_binding: Literal["auto", "yes", "no"] = Field(
+        "auto",
+        description="Whether the API server copies a Binding's labels onto the pod: by default it "
+        "does from 1.35 on. 'no' patches them before, for a mixed or switched-off control plane.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe log lines to write."
     )

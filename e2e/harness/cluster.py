@@ -3,6 +3,7 @@ kwokctl, and beside them the components of Spillover as manifests/ declares them
 
 import json
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -21,12 +22,13 @@ import yaml
 from harness import pods, processes
 from harness.build import ControlPlane, control_plane
 from harness.locks import exclusive
-from harness.places import MANIFESTS, cache, clusters
+from harness.places import MANIFESTS, cache, clusters, machine_lock
 
 Object = dict[str, Any]
 
 NAMESPACE = "spillover-system"
 _ADDRESSES = 250
+_PORTS = (8888, 8889, 10259)  # of the first Pod, as in manifests/
 _POLL_SECONDS = 0.1
 _READY_SECONDS = 90.0
 _KWOK_CONFIG = {
@@ -71,14 +73,10 @@ class Cluster:
     def up(self, options: Options, say: Callable[[str], None] = lambda _: None) -> None:
         """Starts it. When this returns, pods can be scheduled. What is half up after an error is
         taken down again."""
-        if self.exists():
-            raise ClusterError(
-                f"cluster {self.name} is there already; ./dev down --name {self.name}"
-            )
         tools = control_plane()
+        index = self._claim_index()
         try:
             say("starting the control plane")
-            index = self._claim_index()
             self._start_control_plane(tools, options)
             if options.components:
                 self._start_components(tools, index, options.scheduler_replicas, say)
@@ -93,14 +91,25 @@ class Cluster:
         processes.end_all(self.folder)
         while self._kubelets:
             self._kubelets.pop().wait(timeout=10)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
 
     def _claim_index(self) -> int:
-        """A number that no other cluster has, for addresses in 127.77.NUMBER.0/24."""
-        with exclusive(cache() / "clusters.lock"):
+        """A number that no other cluster on this machine has, for addresses in 127.77.NUMBER.0/24.
+        Claims the name with it: of two that want it at once, one gets a ClusterError."""
+        with exclusive(machine_lock("addresses")):
             taken = {file.read_text() for file in clusters().glob("*/index")}
-            index = next(n for n in range(1, _ADDRESSES) if str(n) not in taken)
-            self.folder.mkdir(parents=True)
+            index = next(
+                n
+                for n in range(1, _ADDRESSES)
+                if str(n) not in taken and _is_unused(_address(n, 0))
+            )
+            try:
+                self.folder.mkdir(parents=True)
+            except FileExistsError:
+                raise ClusterError(
+                    f"cluster {self.name} is there already; ./dev down --name {self.name}"
+                ) from None
             (self.folder / "index").write_text(str(index))
         return index
 
@@ -125,7 +134,7 @@ class Cluster:
             "PATH": f"{tools.folder}:/usr/bin:/bin",
         }
         # kwokctl looks for free ports: one at a time.
-        with exclusive(cache() / "ports.lock"), (self.folder / "kwokctl.log").open("w") as log:
+        with exclusive(machine_lock("ports")), (self.folder / "kwokctl.log").open("w") as log:
             ended = subprocess.run(
                 command,
                 env=environment,
@@ -153,7 +162,7 @@ class Cluster:
                 folder.mkdir(parents=True)
                 site = pods.Site(
                     name=name,
-                    address=f"127.77.{index}.{10 + len(started)}",
+                    address=_address(index, len(started)),
                     folder=folder,
                     kubeconfig=self._account_kubeconfig(account, folder),
                     executable=lambda word: _executable(word, tools),
@@ -202,10 +211,16 @@ class Cluster:
             (folder / path).parent.mkdir(exist_ok=True)
             (folder / path).write_text(text)
         (folder / "pod.json").write_text(json.dumps(asdict(pod), indent=2))
+        # Of our own environment only what a container has too: no credentials and no settings.
+        environment = {
+            name: value
+            for name, value in processes.marked(self.folder).items()
+            if name in ("PATH", "HOME", "LANG", processes.MARK)
+        }
         with (folder / "kubelet.log").open("w") as log:
             kubelet = subprocess.Popen(  # lives on when we end; `down` finds it by its mark
                 [sys.executable, str(Path(__file__).with_name("kubelet.py")), str(folder)],
-                env=processes.marked(self.folder),
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -256,6 +271,19 @@ class Cluster:
 
     def create(self, *objects: Object) -> None:
         self.kubectl("create", "-f", "-", stdin=_documents(objects))
+
+    def add_nodes(self, *nodes: Object) -> None:
+        """Creates nodes, and returns when those that kwok keeps are Ready."""
+        if not nodes:
+            return
+        self.create(*nodes)
+        kept = [
+            node["metadata"]["name"]
+            for node in nodes
+            if "kwok.x-k8s.io/node" in node["metadata"].get("annotations", {})
+        ]
+        if kept:
+            self.kubectl("wait", "--for=condition=Ready", "node", *kept, "--timeout=60s")
 
     def items(self, kind: str, *arguments: str) -> list[Object]:
         """All objects of a kind."""
@@ -310,6 +338,17 @@ def all_clusters() -> list[Cluster]:
     return [Cluster(file.parent.name) for file in sorted(clusters().glob("*/index"))]
 
 
+def _address(index: int, pod: int) -> str:
+    return f"127.77.{index}.{10 + pod}"
+
+
+def _is_unused(address: str) -> bool:
+    """Whether nobody listens there, such as a cluster with another cache folder."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return all(probe.connect_ex((address, port)) != 0 for port in _PORTS)
+
+
 def _executable(word: str, tools: ControlPlane) -> str:
     return sys.executable if word == "python" else tools.binary(word)
 
@@ -320,7 +359,11 @@ def _answers(url: str | None) -> bool:
     # kube-scheduler makes itself a certificate; a kubelet's probe does not check it either.
     context = ssl._create_unverified_context()  # noqa: S323, SLF001
     try:
-        with urllib.request.urlopen(url, timeout=2, context=context) as answer:  # noqa: S310
+        # Straight to it, whatever proxy the environment names.
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
+        with opener.open(url, timeout=2) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, TimeoutError, OSError):
         return False

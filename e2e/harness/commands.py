@@ -1,16 +1,21 @@
 """What ./dev can do."""
 
 import argparse
+import itertools
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from harness import processes
 from harness.build import control_plane
 from harness.cluster import Cluster, ClusterError, Options, all_clusters
-from harness.places import ROOT
+from harness.places import ROOT, TEST_PREFIX
 
 _TIERS = {
     "unit": "tests/unit",
@@ -21,6 +26,9 @@ _TIERS = {
 }
 
 
+_WITHOUT_CLUSTER = {"tests/unit", "tests/property", "tests/contract"}
+
+
 def main(arguments: list[str]) -> int:
     """Runs one command. Returns the exit status."""
     options, rest = _parser().parse_known_args(arguments)
@@ -29,7 +37,7 @@ def main(arguments: list[str]) -> int:
     run: Callable[[argparse.Namespace, list[str]], int] = options.run
     try:
         return run(options, rest)
-    except ClusterError as error:
+    except (ClusterError, TimeoutError, subprocess.TimeoutExpired) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -81,18 +89,37 @@ def _demo(options: argparse.Namespace, _: list[str]) -> int:
 
 
 def _up(options: argparse.Namespace, _: list[str]) -> int:
-    nodes = options.nodes.read_text() if options.nodes else None
+    nodes = _nodes(options.nodes) if options.nodes else []
     cluster = Cluster(options.name)
     cluster.up(Options(scheduler_replicas=options.scheduler_replicas), _say)
-    if nodes is not None:
-        cluster.kubectl("apply", "-f", "-", stdin=nodes)
-        cluster.kubectl("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s")
-    print(f"KUBECONFIG={cluster.kubeconfig}")
+    try:
+        cluster.add_nodes(*nodes)
+    except BaseException:
+        cluster.down()
+        raise
+    print(f"KUBECONFIG={cluster.kubeconfig}", flush=True)
     return 0
 
 
+def _nodes(file: Path) -> list[dict[str, Any]]:
+    """The nodes in a YAML file. Raises ClusterError for anything else."""
+    try:
+        documents = [document for document in yaml.safe_load_all(file.read_text()) if document]
+    except yaml.YAMLError as error:
+        raise ClusterError(f"{file}: not YAML: {error}") from error
+    objects = [each for document in documents for each in document.get("items", [document])]
+    for each in objects:
+        if each.get("kind") != "Node":
+            raise ClusterError(f"{file}: kind: only Node is wanted here, not {each.get('kind')}")
+    return objects
+
+
 def _down(options: argparse.Namespace, _: list[str]) -> int:
-    Cluster(options.name).down()
+    cluster = Cluster(options.name)
+    there = cluster.exists()
+    cluster.down()  # also without a folder: a crash may have left processes
+    if not there:
+        print(f"there was no cluster {options.name}", file=sys.stderr)
     return 0
 
 
@@ -120,9 +147,16 @@ def _kubectl(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _test(options: argparse.Namespace, rest: list[str]) -> int:
-    chosen = [_TIERS.get(argument, argument) for argument in [*rest, *options.arguments]]
+    chosen = [*rest, *options.arguments]
+    if chosen and chosen[0] in _TIERS:
+        tiers = [_TIERS[name] for name in itertools.takewhile(_TIERS.__contains__, chosen)]
+        chosen = [*tiers, *chosen[len(tiers) :]]
+    if not chosen or not set(chosen) & _WITHOUT_CLUSTER:
+        control_plane()  # here and not in a fixture: it takes minutes, and says how far it is
     command = [sys.executable, "-m", "pytest", *(["--long"] if options.long else []), *chosen]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
+    os.chdir(ROOT)
+    # In our place, so that Ctrl-C reaches it alone and it has the time to take its clusters down.
+    os.execv(sys.executable, command)
 
 
 def _lint(_: argparse.Namespace, __: list[str]) -> int:
@@ -167,8 +201,10 @@ def _readable(text: str) -> Path:
 
 
 def _cluster_name(text: str) -> str:
-    if not text.replace("-", "").isalnum() or len(text) > 40:
-        raise argparse.ArgumentTypeError("letters, digits and '-', at most 40")
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?", text):
+        raise argparse.ArgumentTypeError("lower-case letters, digits and '-', at most 40")
+    if text.startswith(TEST_PREFIX):
+        raise argparse.ArgumentTypeError(f"names that begin with {TEST_PREFIX} are for the tests")
     return text
 
 

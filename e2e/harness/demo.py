@@ -20,6 +20,8 @@ Object = dict[str, Any]
 NAME = "demo"
 _FILES = ROOT / "e2e" / "demo"
 _STEPS = (3, 6, 8, 3)
+_EXPECTED = {3: [2, 1, 0], 6: [2, 2, 2], 8: [2, 2, 2]}
+"""Pods in each unit, by replicas."""
 _PLACES = 6
 _STEP_SECONDS = 60.0
 _LOOK_SECONDS = 3.0
@@ -36,10 +38,8 @@ def demo(*, keep: bool) -> int:
     """Runs the demo on a cluster of its own. Returns the exit status."""
     console = Console(highlight=False)
     cluster = Cluster(NAME)
-    if cluster.exists():
-        raise ClusterError(f"the demo's cluster is there already: ./dev down --name {NAME}")
+    cluster.up(Options(), lambda text: console.print(f"[dim]{text}[/dim]"))
     try:
-        cluster.up(Options(), lambda text: console.print(f"[dim]{text}[/dim]"))
         _play(cluster, console)
     finally:
         if not keep:
@@ -67,6 +67,9 @@ def _play(cluster: Cluster, console: Console) -> None:
                         raise ClusterError(f"{replicas} replicas did not settle")
                     time.sleep(0.05)
                 show()
+            found = _distribution(list(watch.objects.values()))
+            if found != _EXPECTED[replicas]:
+                raise ClusterError(f"{replicas} replicas ended as {found}: {_EXPECTED[replicas]}")
             console.print(_moral(before, replicas))
             before = replicas
             if console.is_terminal:
@@ -82,6 +85,13 @@ def _settled(pods: list[Object], replicas: int) -> bool:
         and len(ready) == min(replicas, _PLACES)
         and len(ready) + len(waiting) == replicas
     )
+
+
+def _distribution(pods: list[Object]) -> list[int]:
+    return [
+        sum(is_live(pod) and node_of(pod).startswith(prefix) for pod in pods)
+        for _, _, prefix, _ in _UNITS
+    ]
 
 
 def _moral(before: int, after: int) -> str:

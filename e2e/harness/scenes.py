@@ -42,14 +42,21 @@ def node(
 
 
 def virtual_node(
-    name: str, *, gpus: int = 100, taint: dict[str, str] | None = None, **labels: str
+    name: str,
+    *,
+    gpus: int = 100,
+    taints: list[dict[str, str]] | None = None,
+    unschedulable: bool = False,
+    managed: bool = True,
 ) -> Object:
     """A virtual node, with the label and the taint that providers give it."""
     return node(
         name,
         gpus=gpus,
-        labels={"type": "virtual-kubelet", **labels},
-        taints=[taint or PROVIDER_TAINT],
+        labels={"type": "virtual-kubelet"},
+        taints=taints or [PROVIDER_TAINT],
+        unschedulable=unschedulable,
+        managed=managed,
     )
 
 

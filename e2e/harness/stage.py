@@ -23,10 +23,7 @@ class Scene:
 
     def add_nodes(self, *nodes: Object) -> None:
         """Returns when those that kwok keeps are Ready."""
-        self.cluster.create(*nodes)
-        managed = [n["metadata"]["name"] for n in nodes if "annotations" in n["metadata"]]
-        if managed:
-            self.cluster.kubectl("wait", "--for=condition=Ready", "node", *managed, "--timeout=60s")
+        self.cluster.add_nodes(*nodes)
 
     def scale(self, name: str, replicas: int) -> None:
         self.cluster.kubectl(

@@ -49,7 +49,7 @@ class SchedulingCache:
     def put_pod(self, pod: Pod) -> None:
         """`pod` as the watch shows it."""
         self._pods_seen = max(self._pods_seen, pod.version)
-        self.learn(pod)
+        self._take_in(pod)
 
     def drop_pod(self, uid: str, version: int) -> None:
         """The watch shows that the pod was deleted, at `version`."""
@@ -162,7 +162,14 @@ class SchedulingCache:
         )
 
     def learn(self, pod: Pod) -> None:
-        """`pod` as the API server has shown it, by the watch or in an answer."""
+        """`pod` as an answer of the API server showed it. Ignored if the watch is past that already
+        and knows no such pod: it was deleted since."""
+        if pod.uid in self._pods or pod.version > self._pods_seen:
+            self._take_in(pod)
+
+    # --- within --------------------------------------------------------------------------------
+
+    def _take_in(self, pod: Pod) -> None:
         known = self._pods.get(pod.uid)
         if known is not None and known.version > pod.version:
             return  # an older view than the one we have
@@ -171,8 +178,6 @@ class SchedulingCache:
         if pod.node:
             self._pods_by_node.setdefault(pod.node, set()).add(pod.uid)
         self._account(pod)
-
-    # --- within --------------------------------------------------------------------------------
 
     def _forget(self, uid: str) -> None:
         pod = self._pods.pop(uid, None)

@@ -80,6 +80,10 @@ class Ledger:
         self._expire()
         return len(self._reserved)
 
+    def bindings(self) -> int:
+        """Bindings that were sent and whose outcome is not known."""
+        return len(self._binding)
+
     def reserve(
         self, pod: Pod, policy: PolicyKey | None, unit: UnitKey | None, nodes: frozenset[str]
     ) -> None:

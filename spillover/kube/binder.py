@@ -62,10 +62,14 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """Not bound, and it will not be by this order: the pod is at another version, which is `pod`.
-    Also when the API server was too busy; then `pod` may be as before."""
+    """Not bound, and it will not be by this order: the pod has another version, as in `pod`."""
 
     pod: Pod
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """The API server turned the request away unread. The same order may be tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ class Binder:
         self._labels_in_binding = labels_in_binding
         self._clock = clock
 
-    async def bind(self, order: Order) -> Bound | Refused | Changed | Unknown:
+    async def bind(self, order: Order) -> Bound | Refused | Changed | Busy | Unknown:
         """One try, within the deadline."""
         version = order.version
         try:
@@ -100,7 +104,9 @@ class Binder:
         except ApiError as error:
             if error.status >= 500:
                 return Unknown(version)
-            if error.status in (409, 429):
+            if error.status == 429:
+                return Busy()
+            if error.status == 409:
                 return await self._after_conflict(order, version)
             return Refused(_refusal(error))
         except NoAnswerError:
@@ -197,12 +203,20 @@ class Binder:
         return order.deadline - self._clock()
 
 
+class _Version(msgspec.Struct):
+    major: str
+    minor: str
+
+
 async def labels_in_binding(session: ApiSession) -> bool:
     """Whether this API server copies a Binding's labels onto the pod by default."""
-    version = msgspec.json.decode(await session.request("GET", "/version"), type=dict[str, str])
-    # Providers write the minor version as "35+".
-    major, minor = (version[part].rstrip("+") for part in ("major", "minor"))
-    return (int(major), int(minor)) >= _FIRST_WITH_LABELS
+    try:
+        version = msgspec.json.decode(await session.request("GET", "/version"), type=_Version)
+        # Providers write the minor version as "35+".
+        found = (int(version.major), int(version.minor.rstrip("+")))
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise NoAnswerError(f"/version: {error}") from error
+    return found >= _FIRST_WITH_LABELS
 
 
 def _pod(content: bytes) -> Pod:

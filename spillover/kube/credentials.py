@@ -8,24 +8,33 @@ from kubernetes_asyncio import config
 from kubernetes_asyncio.client import Configuration
 
 
+class CredentialsError(Exception):
+    """The credentials cannot be read."""
+
+
 class Credentials:
-    """In a Pod its ServiceAccount's, else those of a kubeconfig file (the given, $KUBECONFIG
-    or ~/.kube). In a Pod the token is re-read every minute; `reload` reads everything anew."""
+    """Those of a kubeconfig file that is named (here or in $KUBECONFIG), else in a Pod its
+    ServiceAccount's, else ~/.kube/config. A ServiceAccount's token is re-read every minute;
+    `reload` reads everything anew."""
 
     def __init__(self, kubeconfig: Path | None = None) -> None:
         self._kubeconfig = kubeconfig
         self._configuration = Configuration()
 
     async def reload(self) -> None:
-        """Raises kubernetes_asyncio.config.ConfigException when there are no credentials."""
+        """Raises CredentialsError when there are none, or none that can be read."""
         fresh = Configuration()
-        if self._kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:
-            config.load_incluster_config(client_configuration=fresh)
-        else:
-            await config.load_kube_config(
-                config_file=str(self._kubeconfig) if self._kubeconfig else None,
-                client_configuration=fresh,
-            )
+        named = self._kubeconfig is not None or "KUBECONFIG" in os.environ
+        try:
+            if not named and "KUBERNETES_SERVICE_HOST" in os.environ:
+                config.load_incluster_config(client_configuration=fresh)
+            else:
+                await config.load_kube_config(
+                    config_file=str(self._kubeconfig) if self._kubeconfig else None,
+                    client_configuration=fresh,
+                )
+        except Exception as error:  # the file may be anything
+            raise CredentialsError(f"credentials: {type(error).__name__} {error}") from error
         self._configuration = fresh
 
     @property
@@ -34,7 +43,10 @@ class Credentials:
         return str(self._configuration.host).rstrip("/")
 
     async def headers(self) -> dict[str, str]:
-        token = await self._configuration.get_api_key_with_prefix("BearerToken")
+        try:
+            token = await self._configuration.get_api_key_with_prefix("BearerToken")
+        except (config.ConfigException, OSError) as error:
+            raise CredentialsError(f"token: {error}") from error
         return {"Authorization": token} if token else {}
 
     def ssl_context(self) -> ssl.SSLContext:

@@ -10,10 +10,9 @@ from typing import Self, TypeVar
 
 import aiohttp
 import msgspec
-from kubernetes_asyncio.config import ConfigException
 
 from spillover.kube.backoff import Backoff
-from spillover.kube.credentials import Credentials
+from spillover.kube.credentials import Credentials, CredentialsError
 
 REQUEST_SECONDS = 30.0
 _CONNECT_SECONDS = 5.0
@@ -21,8 +20,7 @@ _CONNECT_SECONDS = 5.0
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 
-_NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError, ConfigException)
-"""ConfigException: the credentials cannot be read at the moment."""
+_NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError, CredentialsError)
 
 T = TypeVar("T")
 
@@ -138,8 +136,8 @@ class ApiSession:
         if status == 401:
             try:
                 await self._credentials.reload()  # rotated: the next try uses the new ones
-            except (ConfigException, OSError) as error:
-                _log.warning("credentials: %s", error)
+            except CredentialsError as error:
+                _log.warning("%s", error)
         try:
             answer = msgspec.json.decode(content, type=_Status)
         except msgspec.MsgspecError:  # a proxy's HTML, or text

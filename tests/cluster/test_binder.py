@@ -1,16 +1,12 @@
 """Bindings on a real API server, answered or not."""
 
-import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from harness import scenes
 from harness.cluster import Cluster, Options, running
 from lossy_proxy import Fate, LossyProxy
 from spillover.api.kubernetes import Taint
@@ -18,51 +14,13 @@ from spillover.kube.binder import (
     Binder,
     Bound,
     Changed,
-    Order,
     Refused,
     Unknown,
     labels_in_binding,
 )
 from spillover.kube.credentials import Credentials
 from spillover.kube.session import ApiSession
-
-Object = dict[str, Any]
-
-
-class Subject:
-    """One pod that nobody else schedules, and orders to bind it."""
-
-    def __init__(self, cluster: Cluster, namespace: str, **fields: Any) -> None:
-        self.cluster = cluster
-        self.namespace = namespace
-        cluster.create(scenes.pod(namespace, "one", "nobody", gpus=0, **fields))
-
-    def now(self) -> Object:
-        found: Object = json.loads(
-            self.cluster.kubectl("get", "pod", "one", "-n", self.namespace, "-o", "json")
-        )
-        return found
-
-    def order(self, **fields: Any) -> Order:
-        metadata = self.now()["metadata"]
-        order = Order(
-            namespace=self.namespace,
-            name="one",
-            uid=metadata["uid"],
-            version=int(metadata["resourceVersion"]),
-            node="node-0",
-            labels={"tier": "eci"},
-            annotations={"spillover.dev/unit": "eci-1"},
-            tolerate=(),
-            deadline=time.monotonic() + 10,
-        )
-        return replace(order, **fields)
-
-    def touch(self) -> None:
-        self.cluster.kubectl(
-            "annotate", "pod", "one", "-n", self.namespace, f"touched={time.monotonic_ns()}",
-            "--overwrite",
-        )  # fmt: skip
+from subject import Subject, always, bindings, through_a_proxy
 
 
 @pytest.fixture
@@ -105,7 +63,7 @@ async def test_a_version_that_is_not_the_latest_binds_nothing(
     changed = await binder.bind(order)
     assert isinstance(changed, Changed)
     assert changed.pod.version == subject.order().version
-    assert "nodeName" not in subject.now()["spec"]
+    assert subject.node() == ""
 
 
 async def test_a_pod_of_another_uid_or_none_is_gone(subject: Subject, binder: Binder) -> None:
@@ -124,26 +82,10 @@ async def test_no_time_left(subject: Subject, binder: Binder) -> None:
 
 
 @pytest.fixture
-async def lossy(
-    bare_cluster: Cluster, credentials: Credentials, tmp_path: Path
-) -> AsyncIterator[tuple[LossyProxy, Binder]]:
+async def lossy(bare_cluster: Cluster, tmp_path: Path) -> AsyncIterator[tuple[LossyProxy, Binder]]:
     """A binder whose Bindings meet the fate that the test sets, while all else passes."""
-    proxy = LossyProxy(always(Fate.PASS))
-    async with proxy.before(credentials):
-        file = tmp_path / "kubeconfig"
-        config = yaml.safe_load(bare_cluster.kubeconfig.read_text())
-        config["clusters"][0]["cluster"] = {"server": proxy.url}
-        file.write_text(yaml.safe_dump(config))
-        async with ApiSession(Credentials(file)) as session:
-            yield proxy, Binder(session, labels_in_binding=True, clock=time.monotonic)
-
-
-def always(fate: Fate) -> Callable[[str, str], Fate]:
-    return lambda _method, _path: fate
-
-
-def bindings(fate: Fate) -> Callable[[str, str], Fate]:
-    return lambda _method, path: fate if path.endswith("/binding") else Fate.PASS
+    async with through_a_proxy(bare_cluster, tmp_path) as (proxy, session):
+        yield proxy, Binder(session, labels_in_binding=True, clock=time.monotonic)
 
 
 async def test_a_binding_whose_answer_is_lost_is_found(
@@ -179,7 +121,7 @@ async def test_a_fence_makes_a_late_binding_impossible(
     assert await binder.bind(order) == Unknown(order.version)
     assert isinstance(await binder.fence(order, order.version), Refused)
     assert await proxy.release() == [409]
-    assert "nodeName" not in subject.now()["spec"]
+    assert subject.node() == ""
 
 
 async def test_a_fence_without_an_answer_says_nothing(
