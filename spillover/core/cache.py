@@ -118,7 +118,7 @@ class SchedulingCache:
         match decision:
             case Placement():
                 key = policy.key if policy is not None else None
-                self.ledger.reserve(pod, key, decision.unit_key, frozenset(decision.nodes))
+                self.ledger.reserve(pod, key, decision.unit_key, decision.nodes)
             case Rejected():
                 self.ledger.release(pod.uid)
         return decision

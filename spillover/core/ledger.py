@@ -15,7 +15,7 @@ policy, or on nodes of no unit): it then tells the state of the pod's binding an
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 
 from cachetools import TLRUCache
@@ -38,7 +38,7 @@ class Reservation:
     policy: PolicyKey | None
     unit: UnitKey | None
     pod: Pod
-    nodes: frozenset[str]
+    nodes: Set[str]
     expires: float
 
 
@@ -85,7 +85,7 @@ class Ledger:
         return len(self._binding)
 
     def reserve(
-        self, pod: Pod, policy: PolicyKey | None, unit: UnitKey | None, nodes: frozenset[str]
+        self, pod: Pod, policy: PolicyKey | None, unit: UnitKey | None, nodes: Set[str]
     ) -> None:
         """Replaces what the pod had reserved before. Raises ValueError for a pod that is binding or
         bound: it has its slot."""

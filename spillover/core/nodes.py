@@ -86,18 +86,17 @@ class NodeIndex:
     def admitting(
         self, names: Set[str], tolerations: Iterable[Toleration], *, to_virtual_unit: bool
     ) -> Set[str]:
-        """Those of `names` that are known and whose taints the pod tolerates. The taints of
-        virtual-node providers count as tolerated exactly when the decision is for a virtual unit.
-        """
+        """Those of `names`, all known, whose taints the pod tolerates. The taints of virtual-node
+        providers count as tolerated exactly when the decision is for a virtual unit."""
         suspects = names & self._tainted.keys()
         if not suspects:
-            return names & self._nodes.keys()
+            return names
         refused = {
             name
             for name in suspects
             if not tolerated(self._taints(name, to_virtual_unit), tolerations)
         }
-        return (names & self._nodes.keys()) - refused
+        return names - refused
 
     def evictions(self, name: str, tolerations: Iterable[Toleration]) -> tuple[Taint, ...]:
         """The provider taints of a node that would evict a pod with these tolerations."""

@@ -76,7 +76,8 @@ def decide(
     names = frozenset(offered)
     match policy:
         case None:
-            free = nodes.admitting(names, pod.tolerations, to_virtual_unit=False)
+            known = names & nodes.names()
+            free = nodes.admitting(known, pod.tolerations, to_virtual_unit=False)
             return Placement(None, None, free) if free else _all_tainted(offered, nodes)
         case InvalidPolicy():
             return Rejected(dict.fromkeys(offered, _invalid_reason(policy)))
@@ -89,7 +90,8 @@ def decide(
         if usable:
             return Placement(policy, unit, usable)
     if policy.open:
-        outside = names.difference(*(nodes.members(unit.pool) for unit in policy.units))
+        known = names & nodes.names()
+        outside = known.difference(*(nodes.members(unit.pool) for unit in policy.units))
         usable = nodes.admitting(outside, pod.tolerations, to_virtual_unit=False)
         if usable:
             return Placement(policy, None, usable)

@@ -103,7 +103,8 @@ def test_node_index(events: list[object], tolerations: list[Toleration], virtual
                 held.remove(pool)
     for pool in held:
         assert index.members(pool) == {n for n, each in known.items() if belongs(each, pool)}
-    names = frozenset(f"node-{n}" for n in range(6))
+    names = frozenset(known)
+    assert index.names() == names
     assert index.admitting(names, tolerations, to_virtual_unit=virtual) == {
         name
         for name, each in known.items()
