@@ -4,10 +4,12 @@ import argparse
 import itertools
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import yaml
@@ -35,6 +37,7 @@ def main(arguments: list[str]) -> int:
     if rest and options.command not in ("test", "kubectl"):
         _parser().error(f"unrecognized arguments: {' '.join(rest)}")
     run: Callable[[argparse.Namespace, list[str]], int] = options.run
+    signal.signal(signal.SIGTERM, _interrupt)  # like Ctrl-C: what is half done is undone
     try:
         return run(options, rest)
     except (ClusterError, TimeoutError, subprocess.TimeoutExpired) as error:
@@ -42,6 +45,10 @@ def main(arguments: list[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:
