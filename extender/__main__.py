@@ -5,6 +5,7 @@ import logging
 import random
 import sys
 import time
+from datetime import UTC, datetime
 
 import uvloop
 from pydantic import ValidationError
@@ -15,6 +16,7 @@ from extender.filtering import Filtering
 from extender.metrics import Metrics
 from extender.settings import Settings, read_settings
 from extender.watching import reflectors
+from spillover.controller.nudging import Nudger
 from spillover.core.cache import SchedulingCache
 from spillover.kube.binder import Binder, labels_in_binding
 from spillover.kube.credentials import Credentials, CredentialsError
@@ -30,9 +32,9 @@ async def run(settings: Settings) -> int:
     """Wires the parts together and runs them. Returns the process's exit status."""
     chance, clock = random.SystemRandom(), time.monotonic
     async with ApiSession(Credentials(settings.kubeconfig)) as session:
-        cache = SchedulingCache(settings.conventions(), clock)
-        watches = reflectors(session, cache, chance)
-        metrics = Metrics(cache.ledger, watches)
+        cache = SchedulingCache(settings.conventions(), clock, chance.random)
+        watches = reflectors(session, cache, chance, clock)
+        metrics = Metrics(cache, watches)
         binder = Binder(
             session,
             labels_in_binding=(
@@ -43,12 +45,19 @@ async def run(settings: Settings) -> int:
             clock=clock,
         )
         binding = Binding(cache, binder, metrics, clock, chance)
-        ready = Readiness([watch.synced for watch in watches])
+        nudger = Nudger(
+            cache,
+            session,
+            now=lambda: datetime.now(UTC),
+            report=lambda outcome: metrics.nudges.labels(outcome).inc(),
+        )
+        ready = Readiness(watches)
         scheduler = scheduler_app(Filtering(cache, metrics), binding, ready, metrics, clock)
         return await run_together(
             {
                 **{f"watch of {watch.path}": watch.run() for watch in watches},
                 "outcomes": binding.settle_outcomes(),
+                "nudges": nudger.run(),
                 "scheduler requests": serve(
                     scheduler, settings.address, settings.port, drain_seconds=BIND_SECONDS
                 ),

@@ -1,8 +1,14 @@
-"""The extender's HTTP interface: /filter and /bind for kube-scheduler, probes and metrics."""
+"""The extender's HTTP interface: /filter and /bind for kube-scheduler, probes and metrics.
+
+Every failure is answered in one of two ways. What kube-scheduler could have sent gets status 200
+and an `Error`, whose text the scheduler shows with the pod. Anything else gets a 4xx and
+`{"error": reason}`. Neither changes anything.
+"""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -11,7 +17,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from extender.binding import BIND_SECONDS, Binding
 from extender.filtering import Filtering
 from extender.metrics import Metrics
-from spillover.api.extender import BindArgs, FilterArgs, FilterResult
+from spillover.api.extender import BindArgs, BindResult, FilterArgs, FilterResult
+from spillover.kube.reflector import Reflector
 
 LARGEST_REQUEST = 16 * 2**20
 """Bytes: a pod is at most 1.5 MiB in etcd, and 5,000 node names are 1.3 MB."""
@@ -19,22 +26,41 @@ LARGEST_REQUEST = 16 * 2**20
 HOLD_SECONDS = 14.0
 """How long filter waits for the first lists: one second less than the scheduler's httpTimeout."""
 
+READ_SECONDS = 10.0
+"""For the whole body of a request, which comes from the same host."""
+
+NOT_SYNCED = "Spillover has not read all pods, nodes and policies yet"
+
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_log = logging.getLogger(__name__)
+
 
 class Readiness:
-    """Ready when every reflector has its first list."""
+    """Synced when every reflector has its first list; ready while none of them has lost touch."""
 
-    def __init__(self, synced: Sequence[asyncio.Event]) -> None:
-        self._synced = synced
+    def __init__(self, watches: Sequence[Reflector[Any]]) -> None:
+        self._watches = watches
 
-    def __bool__(self) -> bool:
-        return all(event.is_set() for event in self._synced)
+    def obstacle(self) -> str | None:
+        """Why this extender is not ready, or None."""
+        for watch in self._watches:
+            if not watch.synced.is_set():
+                return f"the first list of {watch.path} is not complete"
+            if watch.silence() > watch.limits.silence:
+                return f"nothing heard of {watch.path} for {watch.silence():.0f} s"
+        return None
 
-    async def wait(self) -> None:
-        for event in self._synced:
-            await event.wait()
+    async def synced(self, seconds: float) -> bool:
+        """Whether every first list is complete, now or within some seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                for watch in self._watches:
+                    await watch.synced.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 def scheduler_app(
@@ -48,18 +74,17 @@ def scheduler_app(
 
     async def filter_(request: web.Request) -> web.Response:
         with metrics.filter_seconds.time():
-            args = _decoded(await request.read(), FilterArgs)
-            await _hold(ready, HOLD_SECONDS)
-            try:
-                return _json(filtering.filter(args))
-            except ValueError as error:
-                return _json(FilterResult(error=f"Pod: {error}"))
+            args = await _decoded(request, FilterArgs)
+            if not await ready.synced(HOLD_SECONDS):
+                return _json(FilterResult(error=NOT_SYNCED))
+            return _json(filtering.filter(args))
 
     async def bind(request: web.Request) -> web.Response:
         with metrics.bind_seconds.time():
             deadline = clock() + BIND_SECONDS
-            args = _decoded(await request.read(), BindArgs)
-            await _hold(ready, BIND_SECONDS / 2)
+            args = await _decoded(request, BindArgs)
+            if not await ready.synced(BIND_SECONDS / 2):
+                return _json(BindResult(error=NOT_SYNCED))
             return _json(await binding.bind(args, deadline))
 
     app = web.Application(client_max_size=LARGEST_REQUEST, middlewares=[_errors_as_json])
@@ -71,12 +96,12 @@ def health_app(ready: Readiness, metrics: Metrics) -> web.Application:
     """Probes and metrics, safe to serve to the Pod's network."""
 
     async def healthz(_: web.Request) -> web.Response:
+        # Answered by the event loop that does all the work: while that is stuck, there is none.
         return web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        if ready:
-            return web.Response(text="ok\n")
-        return web.Response(status=503, text="the first lists are not complete\n")
+        obstacle = ready.obstacle()
+        return web.Response(status=503 if obstacle else 200, text=f"{obstacle or 'ok'}\n")
 
     async def show_metrics(_: web.Request) -> web.Response:
         return web.Response(
@@ -94,21 +119,20 @@ def health_app(ready: Readiness, metrics: Metrics) -> web.Application:
     return app
 
 
-async def _hold(ready: Readiness, seconds: float) -> None:
-    if ready:
-        return
+async def _decoded(request: web.Request, kind: type[T]) -> T:
     try:
-        async with asyncio.timeout(seconds):
-            await ready.wait()
+        async with asyncio.timeout(READ_SECONDS):
+            body = await request.read()
     except TimeoutError:
-        raise web.HTTPServiceUnavailable(text="the first lists are not complete") from None
-
-
-def _decoded(body: bytes, kind: type[T]) -> T:
+        raise web.HTTPRequestTimeout(text=f"no whole body within {READ_SECONDS:.0f} s") from None
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.MsgspecError as error:
-        raise web.HTTPBadRequest(text=f"{kind.__name__}: {error}") from error
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        hint = _NAMES_WANTED if kind is FilterArgs and "NodeNames" in str(error) else ""
+        raise web.HTTPBadRequest(text=f"{kind.__name__}: {error}{hint}") from error
+
+
+_NAMES_WANTED = "; the scheduler's configuration must say nodeCacheCapable: true for this extender"
 
 
 def _json(answer: msgspec.Struct) -> web.Response:
@@ -120,4 +144,14 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     try:
         return await handler(request)
     except web.HTTPError as error:
-        return web.json_response({"error": error.text}, status=error.status)
+        return web.json_response({"error": error.text}, status=error.status, headers=_kept(error))
+    except ConnectionError:
+        raise  # nobody is left to be answered
+    except Exception:  # noqa: BLE001 - a bug: logged whole, and answered like any failure
+        _log.exception("request failed: %s %s", request.method, request.path)
+        return web.json_response({"error": "internal error: see the extender's log"}, status=500)
+
+
+def _kept(error: web.HTTPError) -> dict[str, str]:
+    """The headers that belong to a status: which methods a path allows."""
+    return {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}

@@ -17,8 +17,12 @@ class Filtering:
         self._metrics = metrics
 
     def filter(self, args: FilterArgs) -> FilterResult:
-        """Decides and reserves. Raises ValueError for a pod that no API server could have sent."""
-        pod = pod_from_wire(args.pod)
+        """Decides and reserves."""
+        try:
+            pod = pod_from_wire(args.pod)
+        except ValueError as error:
+            self._metrics.decisions.labels("error").inc()
+            return FilterResult(error=f"Pod.{error}")
         if obstacle := self._cache.obstacle(pod):
             # Not "no capacity": the scheduler knows less than we, and will learn.
             self._metrics.decisions.labels("error").inc()

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from spillover.core.ledger import Ledger
+from spillover.core.cache import SchedulingCache
 from spillover.kube.reflector import Reflector
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 15)
@@ -15,7 +15,8 @@ _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5,
 class Metrics:
     """Registered with a registry of their own, so that one process may hold several."""
 
-    def __init__(self, ledger: Ledger, reflectors: Iterable[Reflector[object]]) -> None:
+    def __init__(self, cache: SchedulingCache, reflectors: Iterable[Reflector[object]]) -> None:
+        ledger = cache.ledger
         self.registry = CollectorRegistry()
         self.decisions = Counter(
             "spillover_filter_decisions_total",
@@ -52,17 +53,35 @@ class Metrics:
             "Bindings that were sent and whose outcome is not known.",
             registry=self.registry,
         ).set_function(ledger.bindings)
-        self.registry.register(_Relists(tuple(reflectors)))
+        Gauge(
+            "spillover_waiting_pods",
+            "Pods that filter has rejected and that the scheduler goes on asking for.",
+            registry=self.registry,
+        ).set_function(lambda: len(cache.waiting))
+        self.nudges = Counter(
+            "spillover_nudges_total",
+            "Writes to waiting pods so that the scheduler tries them again: written or failed.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.registry.register(_Watches(tuple(reflectors)))
 
 
-class _Relists(Collector):
+class _Watches(Collector):
     def __init__(self, reflectors: tuple[Reflector[object], ...]) -> None:
         self._reflectors = reflectors
 
     def collect(self) -> Iterable[Metric]:
-        family = CounterMetricFamily(
+        relists = CounterMetricFamily(
             "spillover_reflector_relists_total", "Complete lists taken.", labels=["path"]
         )
+        lag = GaugeMetricFamily(
+            "spillover_reflector_lag_seconds",
+            "Time since the API server was last heard of. It sends a bookmark every minute.",
+            labels=["path"],
+        )
         for reflector in self._reflectors:
-            family.add_metric([reflector.path], reflector.relists)
-        yield family
+            relists.add_metric([reflector.path], reflector.relists)
+            lag.add_metric([reflector.path], reflector.silence())
+        yield relists
+        yield lag

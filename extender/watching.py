@@ -1,18 +1,25 @@
 """What the extender watches, and how it gets into the cache."""
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
+
+import msgspec
 
 from spillover.api import ack, vke
 from spillover.api.kubernetes import NodeObject, PodObject
 from spillover.core.cache import SchedulingCache
 from spillover.core.dialects import load
-from spillover.core.nodes import node_from_wire
-from spillover.core.pods import pod_from_wire
+from spillover.core.nodes import Node, node_from_wire
+from spillover.core.pods import Pod, pod_from_wire
 from spillover.core.policy import InvalidPolicy, LoadedPolicy, PolicyKey
 from spillover.kube.reflector import Reflector
 from spillover.kube.session import ApiSession
+
+_NODES = msgspec.json.Decoder(NodeObject)
+_PODS = msgspec.json.Decoder(PodObject)
 
 _log = logging.getLogger(__name__)
 
@@ -21,28 +28,28 @@ class PodSink:
     def __init__(self, cache: SchedulingCache) -> None:
         self._cache = cache
 
-    def put(self, item: PodObject) -> None:
-        self._cache.put_pod(pod_from_wire(item))
+    def put(self, item: Pod) -> None:
+        self._cache.put_pod(item)
 
-    def drop(self, item: PodObject) -> None:
-        self._cache.drop_pod(item.metadata.uid, int(item.metadata.resource_version))
+    def drop(self, item: Pod) -> None:
+        self._cache.drop_pod(item.uid, item.version)
 
-    def keep(self, items: list[PodObject], version: int) -> None:
-        self._cache.keep_pods({item.metadata.uid for item in items}, version)
+    def keep(self, items: list[Pod], version: int) -> None:
+        self._cache.keep_pods({item.uid for item in items}, version)
 
 
 class NodeSink:
     def __init__(self, cache: SchedulingCache) -> None:
         self._cache = cache
 
-    def put(self, item: NodeObject) -> None:
-        self._cache.put_node(node_from_wire(item))
+    def put(self, item: Node) -> None:
+        self._cache.put_node(item)
 
-    def drop(self, item: NodeObject) -> None:
-        self._cache.drop_node(item.metadata.name)
+    def drop(self, item: Node) -> None:
+        self._cache.drop_node(item.name)
 
-    def keep(self, items: list[NodeObject], version: int) -> None:  # noqa: ARG002 - a Sink's
-        self._cache.keep_nodes({item.metadata.name for item in items})
+    def keep(self, items: list[Node], version: int) -> None:  # noqa: ARG002 - a Sink's
+        self._cache.keep_nodes({item.name for item in items})
 
 
 class PolicySink:
@@ -53,18 +60,16 @@ class PolicySink:
         self._group = group
         self._said: dict[PolicyKey, tuple[str, ...]] = {}
 
-    def put(self, item: dict[str, Any]) -> None:
-        policy = load(item, self._group)
-        self._cache.put_policy(policy)
-        self._say(policy)
+    def put(self, item: LoadedPolicy) -> None:
+        self._cache.put_policy(item)
+        self._say(item)
 
-    def drop(self, item: dict[str, Any]) -> None:
-        key = load(item, self._group).key
-        self._said.pop(key, None)
-        self._cache.drop_policy(key)
+    def drop(self, item: LoadedPolicy) -> None:
+        self._said.pop(item.key, None)
+        self._cache.drop_policy(item.key)
 
-    def keep(self, items: list[dict[str, Any]], version: int) -> None:  # noqa: ARG002 - a Sink's
-        listed = {load(item, self._group).key for item in items}
+    def keep(self, items: list[LoadedPolicy], version: int) -> None:  # noqa: ARG002 - a Sink's
+        listed = {item.key for item in items}
         for key in self._said.keys() - listed:
             del self._said[key]
         self._cache.keep_policies(self._group, listed)
@@ -85,21 +90,34 @@ class PolicySink:
 
 
 def reflectors(
-    session: ApiSession, cache: SchedulingCache, random: Random
+    session: ApiSession, cache: SchedulingCache, random: Random, clock: Callable[[], float]
 ) -> tuple[Reflector[Any], ...]:
     """Policies, nodes and pods: each reflector keeps its part of the cache in step."""
     policies = (
         Reflector(
             session,
             f"/apis/{dialect.GROUP}/{dialect.VERSION}/resourcepolicies",
-            dict[str, Any],
+            partial(_policy, group=dialect.GROUP),
             PolicySink(cache, dialect.GROUP),
             random,
+            clock,
         )
         for dialect in (ack, vke)
     )
     return (
         *policies,
-        Reflector(session, "/api/v1/nodes", NodeObject, NodeSink(cache), random),
-        Reflector(session, "/api/v1/pods", PodObject, PodSink(cache), random),
+        Reflector(session, "/api/v1/nodes", _node, NodeSink(cache), random, clock),
+        Reflector(session, "/api/v1/pods", _pod, PodSink(cache), random, clock),
     )
+
+
+def _policy(raw: bytes | msgspec.Raw, group: str) -> LoadedPolicy:
+    return load(msgspec.json.decode(raw, type=dict[str, Any]), group)
+
+
+def _node(raw: bytes | msgspec.Raw) -> Node:
+    return node_from_wire(_NODES.decode(raw))
+
+
+def _pod(raw: bytes | msgspec.Raw) -> Pod:
+    return pod_from_wire(_PODS.decode(raw))

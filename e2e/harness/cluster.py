@@ -164,14 +164,14 @@ class Cluster:
                     name=name,
                     address=_address(index, len(started)),
                     folder=folder,
-                    kubeconfig=self._account_kubeconfig(account, folder),
+                    kubeconfig=partial(self._account_kubeconfig, account, folder),
                     executable=lambda word: _executable(word, tools),
                 )
                 started.append(self._start_pod(pods.pod(deployment, config_maps, site), folder))
         say("waiting for the components to be ready")
         for pod in started:
             for container in pod.containers:
-                self._wait(f"{pod.name}/{container.name}", partial(_answers, container.probe))
+                self._wait(f"{pod.name}/{container.name}", partial(answers, container.probe))
         self._wait("a leader among the schedulers", self._has_leader)
 
     def _apply_manifests(self) -> list[Object]:
@@ -188,8 +188,11 @@ class Cluster:
         )
         return objects
 
-    def _account_kubeconfig(self, account: str, folder: Path) -> Path:
-        """A kubeconfig with a token of the ServiceAccount, as its Pod would have."""
+    def _account_kubeconfig(self, account: str, folder: Path, container: str) -> Path:
+        """A container's kubeconfig with a token of the ServiceAccount, as its Pod would have."""
+        file = folder / f"{container}.kubeconfig"
+        if file.exists():
+            return file
         token = self.kubectl("create", "token", account, "-n", NAMESPACE, "--duration=720h").strip()
         admin = yaml.safe_load(self.kubeconfig.read_text())
         server = admin["clusters"][0]["cluster"]
@@ -201,7 +204,6 @@ class Cluster:
             "contexts": [{"name": "it", "context": {"cluster": "it", "user": account}}],
             "current-context": "it",
         }
-        file = folder / "kubeconfig"
         file.touch(mode=0o600)
         file.write_text(yaml.safe_dump(config))
         return file
@@ -353,7 +355,8 @@ def _executable(word: str, tools: ControlPlane) -> str:
     return sys.executable if word == "python" else tools.binary(word)
 
 
-def _answers(url: str | None) -> bool:
+def answers(url: str | None) -> bool:
+    """Whether a probe is content; no probe always is."""
     if url is None:
         return True
     # kube-scheduler makes itself a certificate; a kubelet's probe does not check it either.

@@ -1,9 +1,10 @@
 """Stands in for a kubelet: keeps the containers of one Pod running as processes.
 
 `python kubelet.py FOLDER` reads FOLDER/pod.json. A container that ends is started again after a
-pause that doubles from half a second to ten, and is short again after a minute of life. SIGTERM is
-passed on; what has not ended after the grace period is killed. Each container's output goes to
-FOLDER/NAME.log, its process id to FOLDER/NAME.pid.
+pause that doubles from half a second to ten, and is short again after a minute of life; but not
+while there is a file FOLDER/NAME.down. SIGTERM is passed on; what has not ended after the grace
+period is killed. Each container's output goes to FOLDER/NAME.log, its process id to
+FOLDER/NAME.pid.
 """
 
 import asyncio
@@ -16,13 +17,19 @@ from pathlib import Path
 from typing import Any
 
 _FIRST_PAUSE, _LONGEST_PAUSE, _LONG_LIFE = 0.5, 10.0, 60.0
+_LOOK_SECONDS = 0.1
 
 
 async def keep(container: dict[str, Any], folder: Path, stop: asyncio.Event, grace: float) -> None:
     """Runs one container, again and again, until told to stop."""
     pause = _FIRST_PAUSE
     log = folder / f"{container['name']}.log"
+    down = folder / f"{container['name']}.down"
     while not stop.is_set():
+        if down.exists():
+            pause = _FIRST_PAUSE
+            await asyncio.sleep(_LOOK_SECONDS)
+            continue
         started = time.monotonic()
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(

@@ -12,7 +12,9 @@
                                                   the mount path) is led there
     a ServiceAccount's token and CA are mounted   a kubeconfig with a token of that ServiceAccount:
                                                   $KUBECONFIG, and for kube-scheduler in its
-                                                  configuration file and two flags
+                                                  configuration file and two flags. Each
+                                                  container has a file of its own, so that one alone
+                                                  can be led through a proxy
     an image                                      the binary of the command's name that ./dev
                                                   build made; `python` is the environment in which
                                                   the wheel is installed
@@ -61,12 +63,12 @@ class Pod:
 
 @dataclass(frozen=True)
 class Site:
-    """What a Pod needs to know of the place where it runs."""
+    """What a Pod needs to know of the place where it runs. `kubeconfig` is by container."""
 
     name: str
     address: str
     folder: Path
-    kubeconfig: Path
+    kubeconfig: Callable[[str], Path]
     executable: Callable[[str], str]
 
 
@@ -108,17 +110,18 @@ def _container(container: Object, namespace: str, site: Site) -> Container:
         mount["mountPath"]: str(site.folder / mount["name"])
         for mount in container.get("volumeMounts", ())
     }
+    kubeconfig = site.kubeconfig(container["name"])
     words = [*container.get("command", ()), *container.get("args", ())]
     words = [_argument(word, env, mounts, site.address) for word in words]
     if words[0] == "kube-scheduler":
         words += [
-            f"--authentication-kubeconfig={site.kubeconfig}",
-            f"--authorization-kubeconfig={site.kubeconfig}",
+            f"--authentication-kubeconfig={kubeconfig}",
+            f"--authorization-kubeconfig={kubeconfig}",
         ]
     return Container(
         name=container["name"],
         command=[site.executable(words[0]), *words[1:]],
-        env={**env, "KUBECONFIG": str(site.kubeconfig)},
+        env={**env, "KUBECONFIG": str(kubeconfig)},
         probe=_probe(container, site.address),
     )
 
@@ -137,7 +140,8 @@ def _configuration(text: str, site: Site) -> str:
     text = text.replace(_LOOPBACK, site.address)
     parsed = yaml.safe_load(text)
     if isinstance(parsed, dict) and parsed.get("kind") == "KubeSchedulerConfiguration":
-        parsed.setdefault("clientConnection", {})["kubeconfig"] = str(site.kubeconfig)
+        kubeconfig = site.kubeconfig("kube-scheduler")
+        parsed.setdefault("clientConnection", {})["kubeconfig"] = str(kubeconfig)
         return yaml.safe_dump(parsed, sort_keys=False)
     return text
 

@@ -11,6 +11,7 @@ class ObjectMeta(Struct, frozen=True, rename="camel"):
     namespace: str = ""
     uid: str = ""
     resource_version: str = ""
+    creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
@@ -38,6 +39,8 @@ class Volume(Struct, frozen=True, rename="camel"):
 
 class PodSpec(Struct, frozen=True, rename="camel"):
     node_name: str = ""
+    scheduler_name: str = ""
+    priority: int | None = None
     tolerations: list[Toleration] | None = None
     volumes: list[Volume] | None = None
     resource_claims: list[dict[str, object]] | None = None
@@ -68,3 +71,11 @@ class NodeSpec(Struct, frozen=True):
 class NodeObject(Struct, frozen=True):
     metadata: ObjectMeta
     spec: NodeSpec = NodeSpec()
+
+
+def parse_version(text: str) -> int:
+    """A resourceVersion, which grows with every write. Raises ValueError for what no API server
+    writes."""
+    if not (text.isascii() and text.isdigit() and int(text) < 2**64):
+        raise ValueError(f"metadata.resourceVersion: {text[:40]!r} is not a version")
+    return int(text)

@@ -1,1 +1,1 @@
-"""Policy status, events and deletion cost, as tasks of the active extender (no code yet)."""
+"""Tasks of the active extender beside its answers: nudges; later policy status, events, costs."""

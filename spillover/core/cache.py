@@ -1,6 +1,6 @@
 """All that a decision rests on, kept up to date by the watches: pods, nodes, policies, ledger."""
 
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from spillover.api.kubernetes import Taint
@@ -9,11 +9,15 @@ from spillover.core.conventions import NodeConventions
 from spillover.core.ledger import Flight, Ledger
 from spillover.core.matching import PolicyIndex, unit_of
 from spillover.core.nodes import Node, NodeIndex
-from spillover.core.placement import Decision, Placement, Rejected, decide
+from spillover.core.placement import Decision, Placement, Rejected, decide, find_placement
 from spillover.core.pods import POLICY_ANNOTATION, UNIT_ANNOTATION, Pod
-from spillover.core.policy import LoadedPolicy, Policy, PolicyKey, Unit
+from spillover.core.policy import LoadedPolicy, Policy, PolicyKey, Unit, UnitKey
+from spillover.core.waiting import WaitingPods
 
 DELETION_COST_STEP = 100
+
+MOST_SCHEDULERS = 64
+"""Names of schedulers that ask us. Ours has one for each of its profiles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +37,20 @@ class Claim:
 
 class SchedulingCache:
     """Single-threaded: every method runs in one step of the event loop, so that a check and the
-    reservation that follows from it cannot be parted."""
+    reservation that follows from it cannot be parted. `clock` gives seconds, `jitter` numbers from
+    0 to 1 by chance."""
 
-    def __init__(self, conventions: NodeConventions, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        conventions: NodeConventions,
+        clock: Callable[[], float],
+        jitter: Callable[[], float],
+    ) -> None:
         self.nodes = NodeIndex(conventions)
         self.policies = PolicyIndex()
         self.ledger = Ledger(clock)
+        self.waiting = WaitingPods(clock, jitter)
+        self._schedulers: set[str] = set()  # those that have asked us
         self._pods: dict[str, Pod] = {}
         self._pods_seen = 0  # the newest version that the watch of pods has shown
         self._pods_by_namespace: dict[str, set[str]] = {}
@@ -67,8 +79,11 @@ class SchedulingCache:
             self._forget(uid)
 
     def put_node(self, node: Node) -> None:
+        if self.nodes.get(node.name) == node:
+            return  # only its status has changed
         if self.nodes.put(node):
             self._account_all(self._pods_by_node.get(node.name, ()))
+        self.waiting.nodes_changed()
 
     def drop_node(self, name: str) -> None:
         self.nodes.drop(name)
@@ -111,17 +126,21 @@ class SchedulingCache:
         return None
 
     def place(self, pod: Pod, offered: Sequence[str]) -> Decision:
-        """Decide, and reserve what was decided. `pod` is as the scheduler sees it; there must be no
-        obstacle."""
-        policy = self.policies.for_pod(pod.namespace, pod.labels)
-        decision = decide(pod, offered, policy, self.ledger, self.nodes)
-        match decision:
-            case Placement():
-                key = policy.key if policy is not None else None
-                self.ledger.reserve(pod, key, decision.unit_key, decision.nodes)
-            case Rejected():
-                self.ledger.release(pod.uid)
+        """Decide, reserve what was decided, and remember what was rejected. `pod` is as the
+        scheduler sees it; there must be no obstacle."""
+        self._meet(pod.scheduler)
+        decision = self._decide(pod, offered)
+        if isinstance(decision, Placement):
+            self.waiting.forget(pod.uid)
+        else:
+            self.waiting.rejected(pod, self._policy_key(pod), frozenset(offered))
         return decision
+
+    def due_nudges(self) -> list[Pod]:
+        """Waiting pods that filter would place now, for all we know, and that nobody tells the
+        scheduler to try again: as many as there are slots. See `spillover.core.waiting`."""
+        self.waiting.slots_freed({unit.policy.namespace for unit in self.ledger.take_freed()})
+        return self.waiting.due(self._find)
 
     def claim(self, uid: str, node: str) -> Claim | str:
         """The right to bind, or the reason against it. A reservation that is gone, or was made
@@ -137,7 +156,7 @@ class SchedulingCache:
         policy = self.policies.for_pod(pod.namespace, pod.labels)
         reservation = self.ledger.reservation(uid, node)
         if reservation is None or reservation.policy != (policy.key if policy else None):
-            decision = self.place(pod, [node])
+            decision = self._decide(pod, [node])
             if isinstance(decision, Rejected):
                 return decision.reasons[node]
             reservation = self.ledger.reservation(uid, node)
@@ -169,6 +188,40 @@ class SchedulingCache:
 
     # --- within --------------------------------------------------------------------------------
 
+    def _decide(self, pod: Pod, offered: Sequence[str]) -> Decision:
+        policy = self.policies.for_pod(pod.namespace, pod.labels)
+        decision = decide(pod, offered, policy, self.ledger, self.nodes)
+        match decision:
+            case Placement():
+                key = policy.key if policy is not None else None
+                self.ledger.reserve(pod, key, decision.unit_key, decision.nodes)
+            case Rejected():
+                self.ledger.release(pod.uid)
+        return decision
+
+    def _find(
+        self, pod: Pod, offered: frozenset[str] | None, held: Mapping[UnitKey, int]
+    ) -> Placement | None:
+        """What `place` would answer, with the slots that are held for others counted."""
+        policy = self.policies.for_pod(pod.namespace, pod.labels)
+        names = self.nodes.names() if offered is None else offered
+        return find_placement(pod, names, policy, _Held(self.ledger, held), self.nodes)
+
+    def _policy_key(self, pod: Pod) -> PolicyKey | None:
+        policy = self.policies.for_pod(pod.namespace, pod.labels)
+        return policy.key if policy is not None else None
+
+    def _meet(self, scheduler: str) -> None:
+        """The first call of a scheduler: what it asked before, it asked another process, which has
+        ended. Those of its pods that were refused then may be waiting for what has changed since.
+        """
+        if scheduler in self._schedulers or len(self._schedulers) >= MOST_SCHEDULERS:
+            return
+        self._schedulers.add(scheduler)
+        for pod in self._pods.values():
+            if pod.scheduler == scheduler and pod.is_refused:
+                self.waiting.rejected(pod, self._policy_key(pod), None)
+
     def _take_in(self, pod: Pod) -> None:
         known = self._pods.get(pod.uid)
         if known is not None and known.version > pod.version:
@@ -182,6 +235,7 @@ class SchedulingCache:
     def _forget(self, uid: str) -> None:
         pod = self._pods.pop(uid, None)
         self.ledger.forget(uid)
+        self.waiting.forget(uid)
         if pod is not None:
             _discard(self._pods_by_namespace, pod.namespace, uid)
             _discard(self._pods_by_node, pod.node, uid)
@@ -197,6 +251,10 @@ class SchedulingCache:
         )
 
     def _account(self, pod: Pod) -> None:
+        if pod.node or pod.finished or pod.terminating:
+            self.waiting.forget(pod.uid)
+        else:
+            self.waiting.seen(pod, self._policy_key)
         if pod.finished or (pod.terminating and pod.node):
             # ignoreTerminatingPod, by default true: a pod that is being deleted does not count.
             self.ledger.forget(pod.uid)
@@ -210,6 +268,7 @@ class SchedulingCache:
             self._account(self._pods[uid])
 
     def _policy_changed(self, key: PolicyKey) -> None:
+        self.waiting.policies_changed(key.namespace, self._policy_key)
         self.ledger.release_namespace(key.namespace)
         bound = (
             uid for uid in self._pods_by_namespace.get(key.namespace, ()) if self._pods[uid].node
@@ -219,6 +278,17 @@ class SchedulingCache:
     def _release_pools(self, policy: LoadedPolicy | None) -> None:
         for unit in _units(policy):
             self.nodes.release(unit.pool)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The ledger, with slots that are held for nudged pods."""
+
+    ledger: Ledger
+    held: Mapping[UnitKey, int]
+
+    def taken(self, unit: UnitKey, besides: str) -> int:
+        return self.ledger.taken(unit, besides) + self.held.get(unit, 0)
 
 
 def _units(policy: LoadedPolicy | None) -> Sequence[Unit]:

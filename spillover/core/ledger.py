@@ -69,12 +69,19 @@ class Ledger:
         self._binding: dict[str, Flight] = {}
         self._bound: dict[str, UnitKey | None] = {}
         self._taken: Counter[UnitKey] = Counter()
+        self._freed: set[UnitKey] = set()
 
     def taken(self, unit: UnitKey, besides: str) -> int:
         """Slots of a unit in use, not counting what the pod of uid `besides` has reserved."""
         self._expire()
         own = self._reserved.get(besides)
         return self._taken[unit] - (1 if own is not None and own.unit == unit else 0)
+
+    def take_freed(self) -> set[UnitKey]:
+        """Units that a slot may have become free in since the last call."""
+        self._expire()
+        freed, self._freed = self._freed, set()
+        return freed
 
     def reservations(self) -> int:
         self._expire()
@@ -155,6 +162,8 @@ class Ledger:
 
     def see_bound(self, pod: Pod, unit: UnitKey | None) -> None:
         """The watch shows a live pod on a node: it counts in `unit` from now on."""
+        if self.is_bound(pod.uid) and self._bound[pod.uid] == unit:
+            return
         self.forget(pod.uid)
         self._bound[pod.uid] = unit
         self._count(unit, +1)
@@ -193,5 +202,7 @@ class Ledger:
         if unit is None:
             return
         self._taken[unit] += change
+        if change < 0:
+            self._freed.add(unit)
         if not self._taken[unit]:
             del self._taken[unit]

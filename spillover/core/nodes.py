@@ -63,6 +63,9 @@ class NodeIndex:
         for members in self._members.values():
             members.discard(name)
 
+    def get(self, name: str) -> Node | None:
+        return self._nodes.get(name)
+
     def names(self) -> Set[str]:
         return self._nodes.keys()
 

@@ -1,6 +1,7 @@
 """The decision: which unit a pod goes to, and which of the offered nodes it may use there.
 
-`decide` is the line that decides a pod's unit, here and in everything that explains or predicts it.
+`decide` decides a pod's unit, here and in everything that explains or predicts it; the very line is
+in `find_placement`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -69,34 +70,49 @@ def decide(
     ledger: LedgerView,
     nodes: NodeView,
 ) -> Decision:
-    """Where `pod` goes among the `offered` nodes, all feasible for the rest of the scheduler.
-
-    The first unit with room and with an offered node whose taints the pod tolerates wins.
-    """
-    names = frozenset(offered)
+    """Where `pod` goes among the `offered` nodes, all feasible for the rest of the scheduler."""
+    placement = find_placement(pod, frozenset(offered), policy, ledger, nodes)
+    if placement is not None:
+        return placement
     match policy:
         case None:
-            known = names & nodes.names()
-            free = nodes.admitting(known, pod.tolerations, to_virtual_unit=False)
-            return Placement(None, None, free) if free else _all_tainted(offered, nodes)
+            return _all_tainted(offered, nodes)
         case InvalidPolicy():
             return Rejected(dict.fromkeys(offered, _invalid_reason(policy)))
+    full = [unit for unit in policy.units if _is_full(unit, policy, ledger, pod)]
+    return Rejected({name: _reason(name, policy, full, nodes) for name in offered})
+
+
+def find_placement(
+    pod: Pod,
+    offered: Set[str],
+    policy: LoadedPolicy | None,
+    ledger: LedgerView,
+    nodes: NodeView,
+) -> Placement | None:
+    """The first unit with room and with an offered node whose taints the pod tolerates wins. None:
+    there is none, and nothing else that the policy allows."""
+    if policy is None:
+        known = offered & nodes.names()
+        free = nodes.admitting(known, pod.tolerations, to_virtual_unit=False)
+        return Placement(None, None, free) if free else None
+    if isinstance(policy, InvalidPolicy):
+        return None
     for unit in policy.units:
         if _is_full(unit, policy, ledger, pod):
             continue
         usable = nodes.admitting(
-            names & nodes.members(unit.pool), pod.tolerations, to_virtual_unit=unit.virtual
+            offered & nodes.members(unit.pool), pod.tolerations, to_virtual_unit=unit.virtual
         )
         if usable:
             return Placement(policy, unit, usable)
     if policy.open:
-        known = names & nodes.names()
-        outside = known.difference(*(nodes.members(unit.pool) for unit in policy.units))
+        inside = frozenset[str]().union(*(nodes.members(unit.pool) for unit in policy.units))
+        outside = (offered & nodes.names()) - inside
         usable = nodes.admitting(outside, pod.tolerations, to_virtual_unit=False)
         if usable:
             return Placement(policy, None, usable)
-    full = [unit for unit in policy.units if _is_full(unit, policy, ledger, pod)]
-    return Rejected({name: _reason(name, policy, full, nodes) for name in offered})
+    return None
 
 
 def _is_full(unit: Unit, policy: Policy, ledger: LedgerView, pod: Pod) -> bool:

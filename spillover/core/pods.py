@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from spillover.api.kubernetes import PodObject, PodSpec, Toleration
+from spillover.api.kubernetes import PodObject, PodSpec, Toleration, parse_version
 
 POLICY_ANNOTATION = "spillover.dev/policy"
 """`<group>/<name>` of the policy that placed the pod."""
@@ -19,7 +19,8 @@ class Pod:
     """`version` is the resourceVersion, which grows with every write. `node` is "" while unbound.
 
     `refusal` is reason and message of PodScheduled=False as the scheduler last wrote it.
-    `slow_to_bind`: PreBind may take minutes, for volumes or resource claims.
+    `slow_to_bind`: PreBind may take minutes, for volumes or resource claims. `created` is RFC 3339
+    in UTC as the API server writes it, so it sorts. `scheduler` is the name of the pod's scheduler.
     """
 
     uid: str
@@ -34,16 +35,28 @@ class Pod:
     tolerations: tuple[Toleration, ...]
     refusal: str
     slow_to_bind: bool
+    priority: int
+    created: str
+    scheduler: str
+
+    @property
+    def is_refused(self) -> bool:
+        """Waiting, and found unschedulable when last tried."""
+        waits = not (self.node or self.terminating or self.finished)
+        return waits and self.refusal.startswith("Unschedulable:")
 
 
 def pod_from_wire(wire: PodObject) -> Pod:
-    """Raises ValueError when the resourceVersion is not a number, as no API server writes it."""
+    """Raises ValueError, naming the field, for what no API server writes."""
     metadata, spec, status = wire.metadata, wire.spec, wire.status
+    for field in ("uid", "namespace", "name"):
+        if not getattr(metadata, field):
+            raise ValueError(f"metadata.{field} is missing")
     return Pod(
         uid=metadata.uid,
         namespace=metadata.namespace,
         name=metadata.name,
-        version=int(metadata.resource_version),
+        version=parse_version(metadata.resource_version),
         labels=metadata.labels or {},
         annotations=metadata.annotations or {},
         node=spec.node_name,
@@ -59,6 +72,9 @@ def pod_from_wire(wire: PodObject) -> Pod:
             "",
         ),
         slow_to_bind=_slow_to_bind(spec),
+        priority=spec.priority or 0,
+        created=metadata.creation_timestamp or "",
+        scheduler=spec.scheduler_name,
     )
 
 

@@ -4,31 +4,44 @@
       ▲            │
       └── wait ◀───┴── 410 Gone: that version is no longer kept
 
-Every wait is jittered, and longer after each failure in a row.
+Every wait is jittered, and longer after each failure in a row; a stream must last for a while to
+end the row. What the API server asks for in Retry-After is the least.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from random import Random
 from typing import Generic, NoReturn, Protocol, TypeVar
 
 import aiohttp
 import msgspec
 
+from spillover.api.kubernetes import parse_version
 from spillover.kube.backoff import Backoff
 from spillover.kube.session import ApiError, ApiSession, NoAnswerError
 
-_PAGE = 500
-_STREAM_SECONDS = (240, 480)
-_IDLE_SECONDS = 150.0
-"""The API server sends a bookmark every minute: a stream this silent is dead."""
+_FIRST_WAIT, _LONGEST_WAIT = 0.2, 5.0
+_STEADY_SECONDS = 10.0
+"""A stream that lasts this long ends a row of failures."""
 _LONGEST_LINE = 32 * 2**20
-_SLICE = 500
+_SLICE = 100
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`page` is in objects, the rest in seconds: how long a stream is asked to last, drawn between
+    two bounds, and after how long a silence it is given up. The API server sends a bookmark every
+    minute, so a stream that is silent for much longer is dead."""
+
+    page: int = 500
+    stream: tuple[int, int] = (240, 480)
+    silence: float = 150.0
 
 
 class Sink(Protocol[T]):
@@ -48,6 +61,7 @@ class _ListMeta(msgspec.Struct, rename="camel"):
 
 
 class _List(msgspec.Struct):
+    kind: str
     metadata: _ListMeta
     items: list[msgspec.Raw] | None = None
 
@@ -72,26 +86,45 @@ class _ExpiredError(Exception):
 
 
 class Reflector(Generic[T]):
-    """`path` is the collection, such as /api/v1/pods; `item` the type of its objects."""
+    """`path` is the collection, such as /api/v1/pods. `decode` turns the JSON of one of its objects
+    into an item; it raises ValueError or msgspec.MsgspecError. `clock` gives seconds and never goes
+    back."""
 
     def __init__(
-        self, session: ApiSession, path: str, item: type[T], sink: Sink[T], random: Random
+        self,
+        session: ApiSession,
+        path: str,
+        decode: Callable[[bytes | msgspec.Raw], T],
+        sink: Sink[T],
+        random: Random,
+        clock: Callable[[], float],
+        limits: Limits = Limits(),
     ) -> None:
         self.path = path
         self.synced = asyncio.Event()
         self.relists = 0
         self._version: str | None = None
+        self._heard = clock()
+        self._in_pages = True
         self._session = session
         self._sink = sink
-        self._decoder = msgspec.json.Decoder(item)
+        self._decode = decode
         self._lists = msgspec.json.Decoder(_List)
         self._events = msgspec.json.Decoder(_Event)
-        self._backoff = Backoff(first=0.2, longest=20.0, random=random)
+        self._bookmarks = msgspec.json.Decoder(_Bookmark)
+        self._backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT, random)
         self._random = random
+        self._clock = clock
+        self.limits = limits
+
+    def silence(self) -> float:
+        """Seconds since the API server was last heard of."""
+        return self._clock() - self._heard
 
     async def run(self) -> None:
         """Never returns. Faults of API server or network are waited out; bugs are raised."""
         while True:
+            least = 0.0
             try:
                 if self._version is None:
                     self._version = await self._list()
@@ -99,35 +132,49 @@ class Reflector(Generic[T]):
             except _ExpiredError:
                 _log.info("relisting %s: the watch's version has expired", self.path)
                 self._version = None
-            except (ApiError, NoAnswerError) as error:
+            except ApiError as error:
                 _log.warning("%s: %s", self.path, error)
-            await asyncio.sleep(self._backoff.next())
+                least = error.retry_after
+            except NoAnswerError as error:
+                _log.warning("%s: %s", self.path, error)
+            await asyncio.sleep(max(least, self._backoff.next()))
 
     async def _list(self) -> str:
         """Feeds a complete, consistent list to the sink and returns its version."""
         self.relists += 1
         items: list[T] = []
-        params = {"limit": str(_PAGE)}
+        params = {"limit": str(self.limits.page)} if self._in_pages else {}
         while True:
-            try:
-                page = self._lists.decode(
-                    await self._session.request("GET", self.path, params=params)
-                )
-            except ApiError as error:
-                raise (_ExpiredError() if error.status == 410 else error) from error
-            except msgspec.MsgspecError as error:
-                raise NoAnswerError(f"list {self.path}: not a list: {error}") from error
+            page = await self._page(params)
             items.extend(self._decoded(raw) for raw in page.items or ())
             if not page.metadata.continue_:
                 break
             params["continue"] = page.metadata.continue_
+        version = self._number(page.metadata.resource_version)
+        self._in_pages = True
+        self._heard = self._clock()
         for index, item in enumerate(items):
             self._sink.put(item)
             if index % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)  # let requests in between
-        self._sink.keep(items, int(page.metadata.resource_version))
+        self._sink.keep(items, version)
         self.synced.set()
         return page.metadata.resource_version
+
+    async def _page(self, params: dict[str, str]) -> _List:
+        try:
+            page = self._lists.decode(await self._session.request("GET", self.path, params=params))
+        except ApiError as error:
+            if error.status != 410:
+                raise
+            # The list took longer than its version is kept: the next one comes in one piece.
+            self._in_pages = False
+            raise _ExpiredError from error
+        except msgspec.MsgspecError as error:
+            raise NoAnswerError(f"list {self.path}: not a list: {error}") from error
+        if not page.kind.endswith("List"):
+            raise NoAnswerError(f"list {self.path}: not a list but a {page.kind[:40]!r}")
+        return page
 
     async def _watch(self, version: str) -> None:
         """Feeds events to the sink until the stream ends."""
@@ -135,17 +182,21 @@ class Reflector(Generic[T]):
             "watch": "1",
             "allowWatchBookmarks": "true",
             "resourceVersion": version,
-            "timeoutSeconds": str(self._random.randint(*_STREAM_SECONDS)),
+            "timeoutSeconds": str(self._random.randint(*self.limits.stream)),
         }
+        begun = self._clock()
         try:
             async with self._session.stream(
-                self.path, params=params, idle_seconds=_IDLE_SECONDS
+                self.path, params=params, idle_seconds=self.limits.silence
             ) as content:
                 async for line in _lines(content):
                     self._take(line)
-                    self._backoff.reset()
+                    self._heard = self._clock()
         except ApiError as error:
             raise (_ExpiredError() if error.status == 410 else error) from error
+        finally:
+            if self._heard - begun > _STEADY_SECONDS:
+                self._backoff.reset()
 
     def _take(self, line: bytes) -> None:
         """Applies one event, and remembers its version: a later watch goes on from there."""
@@ -153,14 +204,19 @@ class Reflector(Generic[T]):
             event = self._events.decode(line)
             if event.type == "ERROR":
                 self._fail(event.object)
-            version = msgspec.json.decode(event.object, type=_Bookmark).metadata.resource_version
+            version = self._bookmarks.decode(event.object).metadata.resource_version
         except msgspec.MsgspecError as error:
             raise NoAnswerError(f"watch {self.path}: not an event: {error}") from error
+        self._number(version)
         match event.type:
             case "ADDED" | "MODIFIED":
                 self._sink.put(self._decoded(event.object))
             case "DELETED":
                 self._sink.drop(self._decoded(event.object))
+            case "BOOKMARK":
+                pass
+            case other:
+                raise NoAnswerError(f"watch {self.path}: an event of type {other[:40]!r}")
         self._version = version
 
     def _fail(self, status: msgspec.Raw) -> NoReturn:
@@ -169,10 +225,16 @@ class Reflector(Generic[T]):
             raise _ExpiredError
         raise ApiError(failure.code, failure.reason, failure.message)
 
+    def _number(self, version: str) -> int:
+        try:
+            return parse_version(version)
+        except ValueError as error:
+            raise NoAnswerError(f"{self.path}: {error}") from error
+
     def _decoded(self, raw: msgspec.Raw) -> T:
         try:
-            return self._decoder.decode(raw)
-        except msgspec.MsgspecError as error:
+            return self._decode(raw)
+        except (msgspec.MsgspecError, ValueError) as error:
             raise NoAnswerError(f"{self.path}: not such an object: {error}") from error
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from random import Random
@@ -16,6 +17,8 @@ from spillover.kube.credentials import Credentials, CredentialsError
 
 REQUEST_SECONDS = 30.0
 _CONNECT_SECONDS = 5.0
+_SECONDS = re.compile(r"[0-9]{1,9}")
+_LONGEST_RETRY_AFTER = 30.0
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -28,12 +31,14 @@ _log = logging.getLogger(__name__)
 
 
 class ApiError(Exception):
-    """The API server's refusal: HTTP status, its reason (such as Conflict) and its message."""
+    """The API server's refusal: HTTP status, its reason (such as Conflict) and its message, and in
+    how many seconds it wants to be asked again."""
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    def __init__(self, status: int, reason: str, message: str, *, retry_after: float = 0.0) -> None:
         super().__init__(f"{status} {reason}: {message}")
         self.status = status
         self.reason = reason
+        self.retry_after = retry_after
 
 
 class NoAnswerError(Exception):
@@ -90,13 +95,14 @@ class ApiSession:
                     data=data,
                     headers={"Content-Type": content_type, **await self._credentials.headers()},
                     timeout=timeout,
+                    allow_redirects=False,
                 ) as response,
             ):
                 content = await response.read()
         except _NO_ANSWER as error:
             raise NoAnswerError(f"{method} {path}: {type(error).__name__} {error}") from error
-        if response.status >= 400:
-            raise await self._refusal(response.status, content)
+        if response.status >= 300:
+            raise await self._refusal(response, content)
         return content
 
     @asynccontextmanager
@@ -113,9 +119,10 @@ class ApiSession:
                 params=params,
                 headers=await self._credentials.headers(),
                 timeout=timeout,
+                allow_redirects=False,
             ) as response:
-                if response.status >= 400:
-                    raise await self._refusal(response.status, await response.read())
+                if response.status >= 300:
+                    raise await self._refusal(response, await response.read())
                 yield response.content
         except _NO_ANSWER as error:
             raise NoAnswerError(f"GET {path}: {type(error).__name__} {error}") from error
@@ -132,8 +139,8 @@ class ApiSession:
         )
         return aiohttp.ClientSession(connector=connector, trust_env=False, read_bufsize=2**20)
 
-    async def _refusal(self, status: int, content: bytes) -> ApiError:
-        if status == 401:
+    async def _refusal(self, response: aiohttp.ClientResponse, content: bytes) -> ApiError:
+        if response.status == 401:
             try:
                 await self._credentials.reload()  # rotated: the next try uses the new ones
             except CredentialsError as error:
@@ -142,7 +149,16 @@ class ApiSession:
             answer = msgspec.json.decode(content, type=_Status)
         except msgspec.MsgspecError:  # a proxy's HTML, or text
             answer = _Status(message=content[:200].decode(errors="replace"))
-        return ApiError(status, answer.reason, answer.message)
+        seconds = response.headers.get("Retry-After", "")
+        return ApiError(
+            response.status,
+            answer.reason,
+            answer.message,
+            # As a date, which no API server sends, it is ignored.
+            retry_after=min(_LONGEST_RETRY_AFTER, int(seconds))
+            if _SECONDS.fullmatch(seconds)
+            else 0,
+        )
 
 
 async def until_answered(ask: Callable[[], Awaitable[T]], random: Random) -> T:

@@ -12,7 +12,7 @@ import yaml
 
 from harness import scenes
 from harness.cluster import Cluster
-from lossy_proxy import Fate, LossyProxy
+from harness.proxy import Fate, Proxy, Request
 from spillover.kube.binder import Order
 from spillover.kube.credentials import Credentials
 from spillover.kube.session import ApiSession
@@ -63,10 +63,10 @@ class Subject:
 @asynccontextmanager
 async def through_a_proxy(
     cluster: Cluster, folder: Path
-) -> AsyncIterator[tuple[LossyProxy, ApiSession]]:
+) -> AsyncIterator[tuple[Proxy, ApiSession]]:
     """A session with the API server of a cluster, by way of a proxy that at first loses nothing."""
-    proxy = LossyProxy(always(Fate.PASS))
-    async with proxy.before(Credentials(cluster.kubeconfig)):
+    proxy = Proxy(always(Fate.PASS))
+    async with proxy.before(cluster.kubeconfig):
         file = folder / "kubeconfig"
         config = yaml.safe_load(cluster.kubeconfig.read_text())
         config["clusters"][0]["cluster"] = {"server": proxy.url}
@@ -75,9 +75,9 @@ async def through_a_proxy(
             yield proxy, session
 
 
-def always(fate: Fate) -> Callable[[str, str], Fate]:
-    return lambda _method, _path: fate
+def always(fate: Fate) -> Callable[[Request], Fate]:
+    return lambda _: fate
 
 
-def bindings(fate: Fate) -> Callable[[str, str], Fate]:
-    return lambda _method, path: fate if path.endswith("/binding") else Fate.PASS
+def bindings(fate: Fate, others: Fate = Fate.PASS) -> Callable[[Request], Fate]:
+    return lambda request: fate if request.path.endswith("/binding") else others

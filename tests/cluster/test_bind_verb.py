@@ -16,7 +16,7 @@ from builders import ack_policy, virtual
 from extender.binding import Binding
 from extender.metrics import Metrics
 from harness.cluster import Cluster
-from lossy_proxy import Fate, LossyProxy
+from harness.proxy import Fate, Proxy
 from spillover.api.extender import BindArgs
 from spillover.api.kubernetes import PodObject
 from spillover.core.cache import SchedulingCache
@@ -33,11 +33,11 @@ class Extender:
 
     def __init__(self, session: ApiSession, policy: Policy) -> None:
         self.policy = policy
-        self.cache = SchedulingCache(NodeConventions(), time.monotonic)
+        self.cache = SchedulingCache(NodeConventions(), time.monotonic, lambda: 0.5)
         self.cache.put_node(virtual("node-0"))
         self.cache.put_policy(policy)
         binder = Binder(session, labels_in_binding=True, clock=time.monotonic)
-        metrics = Metrics(self.cache.ledger, ())
+        metrics = Metrics(self.cache, ())
         self.binding = Binding(self.cache, binder, metrics, time.monotonic, Random(1))
 
     def see(self, subject: Subject) -> None:
@@ -60,7 +60,7 @@ class Extender:
                 await asyncio.sleep(0.02)
 
 
-Place = tuple[LossyProxy, Extender, Callable[[str], Subject]]
+Place = tuple[Proxy, Extender, Callable[[str], Subject]]
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ async def test_an_outcome_that_takes_longer_keeps_the_slot_until_it_is_known(
     extender.see(one)
     extender.see(two)
     executed = fate is Fate.LOSE_ANSWER
-    proxy.fate = lambda _method, path: fate if path.endswith("/binding") else Fate.LOSE_REQUEST
+    proxy.fate = bindings(fate, others=Fate.LOSE_REQUEST)
     unknown = "it is not known yet whether the binding was executed"
     assert await extender.bind(one, seconds=1.0) == unknown
     assert extender.taken() == 1

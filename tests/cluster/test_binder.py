@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.cluster import Cluster, Options, running
-from lossy_proxy import Fate, LossyProxy
+from harness.proxy import Fate, Proxy
 from spillover.api.kubernetes import Taint
 from spillover.kube.binder import (
     Binder,
@@ -82,14 +82,14 @@ async def test_no_time_left(subject: Subject, binder: Binder) -> None:
 
 
 @pytest.fixture
-async def lossy(bare_cluster: Cluster, tmp_path: Path) -> AsyncIterator[tuple[LossyProxy, Binder]]:
+async def lossy(bare_cluster: Cluster, tmp_path: Path) -> AsyncIterator[tuple[Proxy, Binder]]:
     """A binder whose Bindings meet the fate that the test sets, while all else passes."""
     async with through_a_proxy(bare_cluster, tmp_path) as (proxy, session):
         yield proxy, Binder(session, labels_in_binding=True, clock=time.monotonic)
 
 
 async def test_a_binding_whose_answer_is_lost_is_found(
-    subject: Subject, lossy: tuple[LossyProxy, Binder]
+    subject: Subject, lossy: tuple[Proxy, Binder]
 ) -> None:
     proxy, binder = lossy
     proxy.fate = bindings(Fate.LOSE_ANSWER)
@@ -99,7 +99,7 @@ async def test_a_binding_whose_answer_is_lost_is_found(
 
 
 async def test_a_binding_that_never_arrived_is_known_not_to(
-    subject: Subject, lossy: tuple[LossyProxy, Binder]
+    subject: Subject, lossy: tuple[Proxy, Binder]
 ) -> None:
     proxy, binder = lossy
     proxy.fate = bindings(Fate.LOSE_REQUEST)
@@ -113,7 +113,7 @@ async def test_a_binding_that_never_arrived_is_known_not_to(
 
 
 async def test_a_fence_makes_a_late_binding_impossible(
-    subject: Subject, lossy: tuple[LossyProxy, Binder]
+    subject: Subject, lossy: tuple[Proxy, Binder]
 ) -> None:
     proxy, binder = lossy
     proxy.fate = bindings(Fate.DELAY)
@@ -125,7 +125,7 @@ async def test_a_fence_makes_a_late_binding_impossible(
 
 
 async def test_a_fence_without_an_answer_says_nothing(
-    subject: Subject, lossy: tuple[LossyProxy, Binder]
+    subject: Subject, lossy: tuple[Proxy, Binder]
 ) -> None:
     proxy, binder = lossy
     order = subject.order()

@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from random import Random
 from typing import Any
+
+import msgspec
 
 from harness.cluster import Cluster
 from spillover.kube.reflector import Reflector
@@ -47,7 +51,8 @@ class Mirror:
 async def mirroring(session: ApiSession, namespace: str) -> AsyncIterator[tuple[Mirror, Any]]:
     mirror = Mirror()
     path = f"/api/v1/namespaces/{namespace}/configmaps"
-    reflector = Reflector(session, path, dict[str, Any], mirror, Random(1))
+    decode = partial(msgspec.json.decode, type=dict[str, Any])
+    reflector = Reflector(session, path, decode, mirror, Random(1), time.monotonic)
     task = asyncio.create_task(reflector.run())
     try:
         yield mirror, reflector

@@ -23,6 +23,7 @@ from spillover.core.conventions import NodeConventions
 from spillover.core.policy import Policy, UnitKey
 from spillover.kube.binder import Binder
 from spillover.kube.credentials import Credentials
+from spillover.kube.reflector import Reflector
 from spillover.kube.session import ApiSession
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -32,19 +33,32 @@ UID = json.loads(BIND)["PodUID"]
 JSON = {"Content-Type": "application/json"}
 
 
+class Unused:
+    """A sink that is never told anything."""
+
+    def put(self, item: bytes) -> None: ...
+
+    def drop(self, item: bytes) -> None: ...
+
+    def keep(self, items: list[bytes], version: int) -> None: ...
+
+
 class Extender:
     """The extender's two applications around a cache that the test fills. No API server: what needs
     one is tested in tests/cluster and e2e."""
 
     def __init__(self) -> None:
-        self.cache = SchedulingCache(NodeConventions(), time.monotonic)
-        self.synced = asyncio.Event()
-        self.synced.set()
-        metrics = Metrics(self.cache.ledger, ())
+        self.now = 0.0
+        self.cache = SchedulingCache(NodeConventions(), time.monotonic, lambda: 0.5)
+        metrics = Metrics(self.cache, ())
         session = ApiSession(Credentials())
         binder = Binder(session, labels_in_binding=True, clock=time.monotonic)
         binding = Binding(self.cache, binder, metrics, time.monotonic, Random(1))
-        ready = Readiness([self.synced])
+        self.watch = Reflector(
+            session, "/api/v1/pods", bytes, Unused(), Random(1), lambda: self.now
+        )  # never run: it stands for the first list and the last word of the API server
+        self.watch.synced.set()
+        ready = Readiness([self.watch])
         filtering = Filtering(self.cache, metrics)
         self.client = TestClient(
             TestServer(scheduler_app(filtering, binding, ready, metrics, time.monotonic))
@@ -148,7 +162,7 @@ async def test_a_pod_without_a_version_is_an_extender_error(extender: Extender) 
     del request["Pod"]["metadata"]["resourceVersion"]
     status, answer = await extender.post("/filter", json.dumps(request).encode())
     assert status == 200
-    assert answer["Error"].startswith("Pod: ")
+    assert answer["Error"].startswith("Pod.metadata.resourceVersion: ")
 
 
 async def test_too_large_and_wrong_method(extender: Extender) -> None:
@@ -161,12 +175,12 @@ async def test_too_large_and_wrong_method(extender: Extender) -> None:
 
 
 async def test_filter_waits_for_the_first_lists(extender: Extender) -> None:
-    extender.synced.clear()
+    extender.watch.synced.clear()
     asking = asyncio.create_task(extender.post("/filter", FILTER))
     async with extender.health.get("/readyz") as ready, extender.health.get("/healthz") as live:
         assert (ready.status, live.status) == (503, 200)
     assert not asking.done()
-    extender.synced.set()
+    extender.watch.synced.set()
     status, _ = await asking
     assert status == 200
     async with extender.health.get("/readyz") as ready:

@@ -42,7 +42,7 @@ class Model:
         self.awaited: list[Claim] = []
         self.open_questions: list[Claim] = []
         self.fence_answers: list[tuple[Claim, Pod | None]] = []
-        self.cache = SchedulingCache(NodeConventions(), lambda: self.now)
+        self.cache = SchedulingCache(NodeConventions(), lambda: self.now, lambda: 0.5)
         self.cache.put_node(virtual("vk"))
         self.cache.put_node(node("real"))
         self.cache.put_policy(POLICY)

@@ -26,6 +26,9 @@ def pod(uid: str = "pod", **fields: Any) -> Pod:
         "tolerations": (),
         "refusal": "",
         "slow_to_bind": False,
+        "priority": 0,
+        "created": "",
+        "scheduler": "spillover-scheduler",
     }
     return Pod(uid=uid, **{**defaults, **fields})
 

@@ -24,7 +24,7 @@ class World:
 
     def __init__(self, *policies: Policy) -> None:
         self.now = 0.0
-        self.cache = SchedulingCache(NodeConventions(), lambda: self.now)
+        self.cache = SchedulingCache(NodeConventions(), lambda: self.now, lambda: 0.5)
         self.cache.put_node(virtual("vk"))
         self.cache.put_node(node("real", pool="a"))
         for policy in policies:

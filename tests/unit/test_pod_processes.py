@@ -11,7 +11,7 @@ SITE = pods.Site(
     name="web-0",
     address="127.77.3.10",
     folder=Path("/pods/web-0"),
-    kubeconfig=Path("/pods/web-0/kubeconfig"),
+    kubeconfig=lambda container: Path(f"/pods/web-0/{container}.kubeconfig"),
     executable=lambda word: f"/bin/{word}",
 )
 
@@ -54,7 +54,7 @@ def test_arguments_lead_to_this_place() -> None:
         "$(UNKNOWN)",
         "red",
     ]
-    assert pod.containers[0].env["KUBECONFIG"] == "/pods/web-0/kubeconfig"
+    assert pod.containers[0].env["KUBECONFIG"] == "/pods/web-0/main.kubeconfig"
     assert pod.grace_seconds == 7
 
 
@@ -65,11 +65,11 @@ def test_mounted_files_get_the_pods_address_and_the_scheduler_its_credentials() 
     assert yaml.safe_load(pod.files["config/a.yaml"]) == {
         "kind": "KubeSchedulerConfiguration",
         "extenders": [{"urlPrefix": "http://127.77.3.10:8888"}],
-        "clientConnection": {"kubeconfig": "/pods/web-0/kubeconfig"},
+        "clientConnection": {"kubeconfig": "/pods/web-0/kube-scheduler.kubeconfig"},
     }
     assert pod.containers[0].command[1:] == [
-        "--authentication-kubeconfig=/pods/web-0/kubeconfig",
-        "--authorization-kubeconfig=/pods/web-0/kubeconfig",
+        "--authentication-kubeconfig=/pods/web-0/main.kubeconfig",
+        "--authorization-kubeconfig=/pods/web-0/main.kubeconfig",
     ]
 
 

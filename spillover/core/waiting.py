@@ -1,0 +1,318 @@
+"""Pods that filter has rejected, and which of them should be tried again after a change.
+
+kube-scheduler and the extender learn of a change separately. Where the scheduler is first, it
+retries the pod at once, the extender still rejects it, and nothing retries it for minutes. So every
+rejection is remembered, and when our own, later view would accept the pod, it is nudged:
+
+    rejected ──decision is now a placement──▶ nudged ──filter asks again──▶ placed: forgotten
+       ▲                                        │  └──────────────────────▶ rejected anew
+       └── rests, longer each time ◀────────────┘ no call within ANSWER_SECONDS
+
+A rejected pod whose decision is now a placement has not been asked for since the change: the call
+would have been answered with that placement. So no versions need to be compared.
+
+At most as many pods are nudged as there are slots: a nudged pod holds the slot it was nudged for
+until filter asks for it, or ANSWER_SECONDS have passed. Highest priority and oldest first.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from spillover.api.kubernetes import Toleration
+from spillover.core.placement import Placement
+from spillover.core.pods import Pod
+from spillover.core.policy import PolicyKey, UnitKey
+
+ANSWER_SECONDS = 5.0
+"""The scheduler's longest backoff (podMaxBackoffSeconds: 3), and time for its queue."""
+
+LONGEST_REST_SECONDS = 300.0
+MEMORY_SECONDS = 400.0
+"""A live scheduler asks for every waiting pod at least every 5 minutes (its flush)."""
+
+MOST_PODS = 100_000
+MOST_NAMES = 500_000
+"""Of all offered sets together: about 50 MB. Beyond either bound the longest unasked is forgotten:
+it then waits for the scheduler's own events."""
+
+MOST_UNANSWERED = 100
+"""Nudges of one namespace without an answer. A unit without a limit has slots for all, its nodes
+perhaps for one: the others follow as the scheduler answers."""
+
+_ROUND_COST = 60_000
+_DECISION_COST = 200
+"""A round of decisions takes some milliseconds: the cost of one is this and one a name."""
+
+
+class Shape(NamedTuple):
+    """What a decision reads of a pod: pods of one shape are accepted or rejected alike. `offered`
+    is None where the nodes of the last call are not known: any node may be."""
+
+    policy: PolicyKey | None
+    tolerations: tuple[Toleration, ...]
+    offered: frozenset[str] | None
+
+
+@dataclass(slots=True)
+class _Waiter:
+    """`holds` is the unit that it was nudged for, until `answer_by`. It is not nudged again before
+    `rests_until`. Times are in seconds of the clock."""
+
+    pod: Pod
+    shape: Shape
+    asked: float
+    nudges: int = 0
+    holds: UnitKey | None = None
+    answer_by: float = 0.0
+    rests_until: float = 0.0
+
+    def may_be_nudged(self, now: float) -> bool:
+        """A pod whose nodes are not known is nudged once: its next call makes them known."""
+        return self.rests_until <= now and not (self.shape.offered is None and self.nudges)
+
+
+@dataclass(slots=True)
+class _Namespace:
+    """`settled` are shapes that were rejected since the last change; `look_at` is when to look
+    again though nothing has changed."""
+
+    groups: dict[Shape, dict[str, _Waiter]]
+    settled: set[Shape]
+    changed: bool
+    look_at: float
+
+
+Find = Callable[[Pod, frozenset[str] | None, Mapping[UnitKey, int]], Placement | None]
+"""The placement that filter would answer for a pod, by the nodes to decide among (None: all) and
+the slots that nudged pods hold; None where it would reject the pod."""
+
+
+@dataclass(slots=True)
+class _Offered:
+    """One set of names for all waiters to whom the same nodes were offered."""
+
+    names: frozenset[str]
+    users: int = 0
+
+
+class WaitingPods:
+    """Single-threaded, like the cache that it belongs to. `clock` gives seconds, `jitter` numbers
+    from 0 to 1 by chance."""
+
+    def __init__(self, clock: Callable[[], float], jitter: Callable[[], float]) -> None:
+        self._clock = clock
+        self._jitter = jitter
+        self._waiters: dict[str, _Waiter] = {}  # longest unasked first
+        self._namespaces: dict[str, _Namespace] = {}
+        self._offered: dict[frozenset[str], _Offered] = {}
+        self._names = 0
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    # --- what happens to pods ------------------------------------------------------------------
+
+    def rejected(self, pod: Pod, policy: PolicyKey | None, offered: frozenset[str] | None) -> None:
+        """Filter has rejected the pod among the `offered` nodes; None: in a call that we do not
+        know of."""
+        self.forget(pod.uid)
+        self._forget_oldest(len(offered or ()))
+        if len(offered or ()) > MOST_NAMES:
+            return
+        shape = Shape(policy, pod.tolerations, self._share(offered))
+        waiter = self._waiters[pod.uid] = _Waiter(pod, shape, self._clock())
+        namespace = self._namespaces.setdefault(
+            pod.namespace, _Namespace({}, set(), changed=False, look_at=float("inf"))
+        )
+        namespace.groups.setdefault(shape, {})[pod.uid] = waiter
+        if offered is None:
+            namespace.changed = True  # there was no decision that we know of
+
+    def forget(self, uid: str) -> None:
+        """The pod waits no more, or is rejected anew."""
+        waiter = self._waiters.pop(uid, None)
+        if waiter is None:
+            return
+        namespace = self._namespaces[waiter.pod.namespace]
+        self._leave_group(namespace, waiter)
+        self._unshare(waiter.shape.offered)
+        if waiter.answer_by > self._clock():
+            self.slots_freed([waiter.pod.namespace])  # somebody else may have what it held
+        if not namespace.groups:
+            del self._namespaces[waiter.pod.namespace]
+
+    def seen(self, pod: Pod, policy_of: Callable[[Pod], PolicyKey | None]) -> None:
+        """An unbound pod as it is now. Its labels or tolerations may have changed."""
+        waiter = self._waiters.get(pod.uid)
+        if waiter is None or waiter.pod.version >= pod.version:
+            return
+        waiter.pod = pod
+        shape = waiter.shape._replace(policy=policy_of(pod), tolerations=pod.tolerations)
+        self._reshape(waiter, shape)
+
+    # --- what may make filter accept them --------------------------------------------------------
+
+    def policies_changed(
+        self, namespace: str, policy_of: Callable[[Pod], PolicyKey | None]
+    ) -> None:
+        for waiter in self._of(namespace):
+            self._reshape(waiter, waiter.shape._replace(policy=policy_of(waiter.pod)))
+        self.slots_freed([namespace])
+
+    def nodes_changed(self) -> None:
+        self.slots_freed(list(self._namespaces))
+
+    def slots_freed(self, namespaces: Iterable[str]) -> None:
+        for name in namespaces:
+            namespace = self._namespaces.get(name)
+            if namespace is not None:
+                namespace.changed = True
+                namespace.settled.clear()
+
+    # --- who is to be nudged ---------------------------------------------------------------------
+
+    def due(self, find: Find) -> list[Pod]:
+        """Pods to nudge now. They hold their slots from here on, whatever becomes of the nudge."""
+        now = self._clock()
+        self._forget_unasked(now)
+        left = _ROUND_COST
+        found: list[Pod] = []
+        for namespace in list(self._namespaces.values()):
+            if left > 0 and (namespace.changed or namespace.look_at <= now):
+                left = self._round(namespace, find, now, left, found)
+        return found
+
+    def _round(
+        self, namespace: _Namespace, find: Find, now: float, left: int, found: list[Pod]
+    ) -> int:
+        """Adds the namespace's pods to `found`. Returns what is left of the cost allowed."""
+        if namespace.look_at <= now:
+            namespace.settled.clear()  # a slot that was held is free again
+        held, unanswered = _held(namespace, now)
+        lines = [
+            _line(group, now)
+            for shape, group in namespace.groups.items()
+            if shape not in namespace.settled
+        ]
+        queue = [(_urgency(line[-1]), line) for line in lines if line]
+        heapq.heapify(queue)
+        while queue and left > 0 and unanswered < MOST_UNANSWERED:
+            _, line = heapq.heappop(queue)
+            waiter = line.pop()
+            left -= _DECISION_COST + len(waiter.shape.offered or ())
+            placement = find(waiter.pod, waiter.shape.offered, held)
+            if placement is None:
+                namespace.settled.add(waiter.shape)
+                continue
+            self._nudge(waiter, placement.unit_key, now)
+            unanswered += 1
+            if placement.unit_key is not None:
+                held[placement.unit_key] += 1
+            found.append(waiter.pod)
+            if line:
+                heapq.heappush(queue, (_urgency(line[-1]), line))
+        # With something left in the queue, the next look goes on: what is settled stays so.
+        namespace.changed = bool(queue) and unanswered < MOST_UNANSWERED
+        namespace.look_at = min(_times_ahead(namespace, now), default=float("inf"))
+        return left
+
+    def _nudge(self, waiter: _Waiter, unit: UnitKey | None, now: float) -> None:
+        rest = min(LONGEST_REST_SECONDS, ANSWER_SECONDS * 2**waiter.nudges)
+        waiter.nudges += 1
+        waiter.holds = unit
+        waiter.answer_by = now + ANSWER_SECONDS
+        waiter.rests_until = waiter.answer_by + rest * self._jitter()
+
+    # --- bookkeeping -----------------------------------------------------------------------------
+
+    def _of(self, namespace: str) -> list[_Waiter]:
+        known = self._namespaces.get(namespace)
+        return [w for group in known.groups.values() for w in group.values()] if known else []
+
+    def _reshape(self, waiter: _Waiter, shape: Shape) -> None:
+        if shape == waiter.shape:
+            return
+        namespace = self._namespaces[waiter.pod.namespace]
+        self._leave_group(namespace, waiter)
+        waiter.shape = shape
+        namespace.groups.setdefault(shape, {})[waiter.pod.uid] = waiter
+        namespace.changed = True
+
+    def _leave_group(self, namespace: _Namespace, waiter: _Waiter) -> None:
+        group = namespace.groups[waiter.shape]
+        del group[waiter.pod.uid]
+        if not group:
+            del namespace.groups[waiter.shape]
+            namespace.settled.discard(waiter.shape)
+
+    def _share(self, names: frozenset[str] | None) -> frozenset[str] | None:
+        """The same set that other waiters have, where there is one."""
+        if names is None:
+            return None
+        offered = self._offered.get(names)
+        if offered is None:
+            offered = self._offered[names] = _Offered(names)
+            self._names += len(names)
+        offered.users += 1
+        return offered.names
+
+    def _unshare(self, names: frozenset[str] | None) -> None:
+        if names is None:
+            return
+        offered = self._offered[names]
+        offered.users -= 1
+        if not offered.users:
+            del self._offered[names]
+            self._names -= len(names)
+
+    def _forget_oldest(self, names: int) -> None:
+        while self._waiters and (
+            len(self._waiters) >= MOST_PODS or self._names + names > MOST_NAMES
+        ):
+            self.forget(next(iter(self._waiters)))
+
+    def _forget_unasked(self, now: float) -> None:
+        """Those that the scheduler asks for no more."""
+        gone = []
+        for uid, waiter in self._waiters.items():
+            if now - waiter.asked <= MEMORY_SECONDS:
+                break
+            gone.append(uid)
+        for uid in gone:
+            self.forget(uid)
+
+
+def _held(namespace: _Namespace, now: float) -> tuple[Counter[UnitKey], int]:
+    """Slots that nudged pods hold, by unit, and how many pods have not been asked for yet."""
+    holding = [
+        waiter
+        for group in namespace.groups.values()
+        for waiter in group.values()
+        if waiter.answer_by > now
+    ]
+    return Counter(waiter.holds for waiter in holding if waiter.holds is not None), len(holding)
+
+
+def _urgency(waiter: _Waiter) -> tuple[int, str, str, str]:
+    """Less is sooner: highest priority, then oldest."""
+    pod = waiter.pod
+    return (-pod.priority, pod.created, pod.name, pod.uid)
+
+
+def _line(group: Mapping[str, _Waiter], now: float) -> list[_Waiter]:
+    """Those of a group that may be nudged, the most urgent last."""
+    ready = (waiter for waiter in group.values() if waiter.may_be_nudged(now))
+    return sorted(ready, key=_urgency, reverse=True)
+
+
+def _times_ahead(namespace: _Namespace, now: float) -> Iterator[float]:
+    """When a nudge's slot is free again, and when a pod has rested."""
+    for group in namespace.groups.values():
+        for waiter in group.values():
+            if waiter.answer_by > now:
+                yield waiter.answer_by
+            elif waiter.rests_until > now:
+                yield waiter.rests_until
