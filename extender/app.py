@@ -120,18 +120,26 @@ def health_app(ready: Readiness, metrics: Metrics) -> web.Application:
 
 
 async def _decoded(request: web.Request, kind: type[T]) -> T:
+    if "Content-Encoding" in request.headers:
+        raise web.HTTPUnsupportedMediaType(text="Content-Encoding: none is supported")
     try:
         async with asyncio.timeout(READ_SECONDS):
             body = await request.read()
     except TimeoutError:
         raise web.HTTPRequestTimeout(text=f"no whole body within {READ_SECONDS:.0f} s") from None
+    except web.RequestPayloadError as error:
+        raise web.HTTPBadRequest(text=f"no whole body: {error}") from error
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        hint = _NAMES_WANTED if kind is FilterArgs and "NodeNames" in str(error) else ""
+        hint = _NAMES_WANTED if str(error) in _WITHOUT_NAMES else ""
         raise web.HTTPBadRequest(text=f"{kind.__name__}: {error}{hint}") from error
 
 
+_WITHOUT_NAMES = (
+    "Object missing required field `NodeNames`",
+    "Expected `array`, got `null` - at `$.NodeNames`",
+)
 _NAMES_WANTED = "; the scheduler's configuration must say nodeCacheCapable: true for this extender"
 
 

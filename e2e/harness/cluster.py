@@ -2,7 +2,9 @@
 kwokctl, and beside them the components of Spillover as manifests/ declares them."""
 
 import json
+import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -63,7 +65,7 @@ class Cluster:
         self.name = name
         self.folder = clusters() / name
         self.kubeconfig = self.folder / "kubeconfig"
-        self._kubelets: list[subprocess.Popen[bytes]] = []  # those that this process started
+        self._children: list[subprocess.Popen[bytes]] = []  # those that this process started
 
     def exists(self) -> bool:
         return self.folder.exists()
@@ -89,8 +91,8 @@ class Cluster:
     def down(self) -> None:
         """Ends all its processes and removes its folder, in whatever state it is."""
         processes.end_all(self.folder)
-        while self._kubelets:
-            self._kubelets.pop().wait(timeout=10)
+        while self._children:
+            self._children.pop().wait(timeout=10)
         if self.folder.exists():
             shutil.rmtree(self.folder)
 
@@ -228,7 +230,7 @@ class Cluster:
                 stderr=log,
                 start_new_session=True,
             )
-        self._kubelets.append(kubelet)
+        self._children.append(kubelet)
         return pod
 
     def _keep_logs(self) -> None:
@@ -241,6 +243,29 @@ class Cluster:
             shutil.copy(file, target)
         if saved.exists():
             print(f"logs of the failed start: {saved}", file=sys.stderr)
+
+    def restart(self, component: str, between: Callable[[], None] = lambda: None) -> None:
+        """Kills a part of the control plane, calls `between`, and starts it again as it was."""
+        (old,) = (
+            process
+            for process in processes.find(self.folder)
+            if Path(processes.program(process)).name == component
+        )
+        command = processes.command(old)
+        os.kill(old, signal.SIGKILL)
+        self._wait(f"the end of {component}", lambda: not processes.is_alive(old))
+        between()
+        (log,) = self.logs(component)
+        with log.open("ab") as output:
+            started = subprocess.Popen(
+                command,
+                env=processes.marked(self.folder),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self._children.append(started)
 
     # --- use -----------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from signal import SIGKILL, Signals
 import yaml
 
 from harness.cluster import Cluster, answers
+from harness.processes import is_alive
 
 _READY_SECONDS = 60.0
 
@@ -52,7 +53,7 @@ class Container:
         down.touch()
         try:
             os.kill(before, number)
-            _wait(lambda: not Path(f"/proc/{before}").exists(), f"{self.name} ended")
+            _wait(lambda: not is_alive(before), f"{self.name} ended")
             yield
         finally:
             down.unlink()

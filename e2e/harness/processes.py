@@ -32,6 +32,28 @@ def find(folder: Path) -> list[int]:
     return found
 
 
+def command(process: int) -> list[str]:
+    """The words that a process was started with."""
+    return Path(f"/proc/{process}/cmdline").read_bytes().decode().split("\0")[:-1]
+
+
+def program(process: int) -> str:
+    """The first word; an empty one for a process that has ended."""
+    try:
+        return next(iter(command(process)), "")
+    except OSError:
+        return ""
+
+
+def is_alive(process: int) -> bool:
+    """Whether it runs; one that nobody has waited for yet does not."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
 def end_all(folder: Path) -> None:
     """Kills every process of the cluster and waits until they are gone."""
     deadline = time.monotonic() + _KILL_SECONDS

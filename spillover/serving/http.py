@@ -11,10 +11,15 @@ _KEEP_ALIVE_SECONDS = 120.0
 async def serve(
     app: web.Application, address: str, port: int, *, drain_seconds: float = 1.0
 ) -> None:
-    """Serves until cancelled, then gives requests under way `drain_seconds` to end."""
+    """Serves until cancelled, then gives requests under way `drain_seconds` to end.
+
+    A handler runs to its end also when its client hangs up. Bodies are not decompressed: nothing
+    that talks to us compresses, and what a body becomes would be known only afterwards."""
     runner = web.AppRunner(
         app,
         access_log=None,
+        handler_cancellation=False,
+        auto_decompress=False,
         keepalive_timeout=_KEEP_ALIVE_SECONDS,
         shutdown_timeout=drain_seconds,
     )

@@ -3,17 +3,21 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import msgspec
+import pytest
 
-from harness.cluster import Cluster
-from spillover.kube.reflector import Reflector
+from harness.cluster import Cluster, Options, running
+from harness.proxy import Answer, Cut, Fate, From, Request, Silence, Treatment
+from spillover.kube.reflector import Limits, Reflector
 from spillover.kube.session import ApiSession
+from subject import always, through_a_proxy
 
 Object = dict[str, Any]
 
@@ -48,11 +52,15 @@ class Mirror:
 
 
 @asynccontextmanager
-async def mirroring(session: ApiSession, namespace: str) -> AsyncIterator[tuple[Mirror, Any]]:
+async def mirroring(
+    session: ApiSession, namespace: str, limits: Limits | None = None
+) -> AsyncIterator[tuple[Mirror, Any]]:
     mirror = Mirror()
     path = f"/api/v1/namespaces/{namespace}/configmaps"
     decode = partial(msgspec.json.decode, type=dict[str, Any])
-    reflector = Reflector(session, path, decode, mirror, Random(1), time.monotonic)
+    reflector = Reflector(
+        session, path, decode, mirror, Random(1), time.monotonic, limits or Limits()
+    )
     task = asyncio.create_task(reflector.run())
     try:
         yield mirror, reflector
@@ -102,3 +110,90 @@ async def test_it_lists_in_pages(
         assert {n: o.get("data") for n, o in mirror.objects.items()} == fresh(
             bare_cluster, namespace
         )
+
+
+REQUESTS_IN_TEN_SECONDS = 30
+"""Up to a list and a watch for each try: about five while the waits grow to 5 s, then one in 2.5 s
+on average."""
+
+HTML = "<html><body><h1>502 Bad Gateway</h1></body></html>"
+FAULTS: dict[str, Callable[[Request], Treatment]] = {
+    "watches expired": lambda r: From(1) if r.is_watch else Fate.PASS,
+    "watches cut at once": lambda r: Cut(0) if r.is_watch else Fate.PASS,
+    "watches cut in the middle of a line": lambda r: Cut(1500) if r.is_watch else Fate.PASS,
+    "watches silent from the start": lambda r: Silence(0) if r.is_watch else Fate.PASS,
+    "watches silent in the middle of a line": lambda r: Silence(1500) if r.is_watch else Fate.PASS,
+    "no connection": lambda _: Fate.LOSE_REQUEST,
+    "lost answers": lambda _: Fate.LOSE_ANSWER,
+    "too busy": lambda _: Answer(429, "slow down", "text/plain", retry_after="1"),
+    "internal errors": lambda _: Answer(500, HTML, "text/html"),
+    "HTML with status 200": lambda _: Answer(200, HTML, "text/html"),
+    "a redirect": lambda _: Answer(302, ""),
+    "not a list": lambda _: Answer(200, '{"kind": "Status", "metadata": {}}'),
+    "a list without a version": lambda _: Answer(200, '{"kind": "ConfigMapList", "metadata": {}}'),
+    "unknown events": lambda _: Answer(200, '{"type": "X", "object": {}}\n'),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_it_survives(
+    bare_cluster: Cluster, namespace: str, tmp_path: Path, fault: str, *, full: bool
+) -> None:
+    """The fault strikes from the first request on, or after the first list and watch."""
+    bare_cluster.kubectl("wait", "--for=create", "cm/kube-root-ca.crt", "-n", namespace)
+    rounds = 30 if full else 3
+    async with through_a_proxy(bare_cluster, tmp_path) as (proxy, session):
+        proxy.fate = FAULTS[fault]
+        async with mirroring(session, namespace, Limits(silence=2.0)) as (mirror, reflector):
+            for number in range(rounds):
+                await asyncio.to_thread(churn, bare_cluster, namespace, number)
+                await asyncio.sleep(0.5)
+            during = [begun for begun, _ in proxy.requests]
+            proxy.fate = always(Fate.PASS)
+            await asyncio.wait_for(reflector.synced.wait(), 30)
+            await asyncio.to_thread(churn, bare_cluster, namespace, rounds)
+            await mirror.becomes(await asyncio.to_thread(fresh, bare_cluster, namespace))
+    assert during
+    busiest = max(sum(begun <= time < begun + 10 for time in during) for begun in during)
+    print(f"{fault}: {len(during)} requests, at most {busiest} in 10 s")
+    assert busiest <= REQUESTS_IN_TEN_SECONDS
+
+
+def churn(cluster: Cluster, namespace: str, number: int) -> None:
+    """Adds one, changes one, deletes one."""
+    cluster.apply(
+        config_map(namespace, f"cm-{number}", "new"), config_map(namespace, "cm-0", f"at {number}")
+    )
+    cluster.kubectl("delete", "cm", f"cm-{number // 2}", "-n", namespace, "--ignore-not-found")
+
+
+async def test_it_survives_a_restart_of_the_api_server(
+    cluster_name: str, tmp_path: Path, *, full: bool
+) -> None:
+    seconds = 20 if full else 3
+    cluster = Cluster(f"{cluster_name}-restart")
+    options = Options(components=False)
+    with running(cluster, options):
+        cluster.create(*(config_map("default", f"cm-{n}", "a") for n in range(5)))
+        async with (
+            through_a_proxy(cluster, tmp_path) as (proxy, session),
+            mirroring(session, "default") as (mirror, _),
+        ):
+            await mirror.becomes(await asyncio.to_thread(fresh, cluster, "default"))
+            before = len(proxy.requests)
+            begun = time.monotonic()
+            await asyncio.to_thread(cluster.restart, "kube-apiserver", lambda: time.sleep(seconds))
+            await asyncio.to_thread(until_it_answers, cluster)
+            down = time.monotonic() - begun
+            during = len(proxy.requests) - before
+            await asyncio.to_thread(churn, cluster, "default", 3)
+            await mirror.becomes(await asyncio.to_thread(fresh, cluster, "default"))
+    print(f"API server down for {down:.1f} s: {during} requests meanwhile")
+    assert during <= REQUESTS_IN_TEN_SECONDS * (1 + down / 10)
+
+
+def until_it_answers(cluster: Cluster) -> None:
+    deadline = time.monotonic() + 60
+    while cluster.kubectl("get", "--raw", "/readyz", check=False) != "ok":
+        assert time.monotonic() < deadline, "the API server is not ready again"
+        time.sleep(0.2)
