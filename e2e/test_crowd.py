@@ -5,6 +5,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -14,11 +16,17 @@ from harness.scenes import ACK, node, pod, policy, virtual_node
 from harness.stage import Scene, answered
 from harness.watch import node_of
 
+Object = dict[str, Any]
+
 WAITING = 300
 UPDATES_PER_SECOND = 10
 CALLS_PER_POD_AND_MINUTE = 30
 BOUND_SECONDS = 1.0
 NOISE = 5  # in CI the figure may take so many times as long
+
+
+def is_bound(name: str, pods: list[Object]) -> bool:
+    return any(pod["metadata"]["name"] == name and node_of(pod) for pod in pods)
 
 
 @contextmanager
@@ -79,13 +87,7 @@ def test_300_waiting_pods_beside_a_busy_one(scene: Scene, *, full: bool) -> None
             name = f"new-{number}"
             created = time.monotonic()
             scene.add(pod(scene.namespace, name, "spillover-scheduler", labels={"app": "free"}))
-            scene.pods.wait_for(
-                lambda pods, name=name: any(
-                    p["metadata"]["name"] == name and node_of(p) for p in pods
-                ),
-                30,
-                f"{name} bound",
-            )
+            scene.pods.wait_for(partial(is_bound, name), 30, f"{name} bound")
             bound_after.append(time.monotonic() - created)
         while time.monotonic() - begun < seconds:
             time.sleep(0.1)

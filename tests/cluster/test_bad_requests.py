@@ -277,9 +277,7 @@ def mutated(chance: Random, document: Any) -> bytes:
             case 0 if isinstance(container, dict):
                 container.pop(key, None)
             case 1 if isinstance(container, dict):
-                container[chance.choice(["", "later", "Nodes", "metadata", "spec"])] = (
-                    chance.choice(NASTY)
-                )
+                container[chance.choice(["", "later", "Nodes", "metadata", "spec"])] = nasty(chance)
             case _ if container:
                 container[key] = nasty(chance)
     body = json.dumps(document, ensure_ascii=chance.random() < 0.5).encode(errors="replace")
