@@ -194,3 +194,13 @@ async def test_metrics(extender: Extender) -> None:
     assert 'spillover_filter_decisions_total{outcome="passed"} 1.0' in text
     assert "spillover_filter_seconds_count 1.0" in text
     assert "spillover_reservations 1.0" in text
+
+
+async def test_readiness_is_lost_with_the_api_server_and_comes_back(extender: Extender) -> None:
+    extender.now = 151.0
+    async with extender.health.get("/readyz") as ready, extender.health.get("/healthz") as live:
+        assert (ready.status, live.status) == (503, 200)
+        assert await ready.text() == "nothing heard of /api/v1/pods for 151 s\n"
+    extender.now = 149.0
+    async with extender.health.get("/readyz") as ready:
+        assert ready.status == 200

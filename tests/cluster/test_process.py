@@ -1,0 +1,95 @@
+"""The extender as a process: alive, ready, or ended with a reason, and never half of that."""
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+from harness.cluster import Cluster
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Process:
+    """Its log lines, and the answers of its probes."""
+
+    def __init__(self, process: asyncio.subprocess.Process, health_port: int) -> None:
+        self.process = process
+        self.url = f"http://127.0.0.1:{health_port}"
+
+    async def probe(self, path: str, seconds: float = 30.0) -> tuple[int, str]:
+        """Status and text, as soon as there is an answer. TimeoutError: there is none."""
+        async with asyncio.timeout(seconds), aiohttp.ClientSession() as client:
+            while True:
+                try:
+                    async with client.get(self.url + path) as answer:
+                        return answer.status, await answer.text()
+                except aiohttp.ClientConnectorError:
+                    await asyncio.sleep(0.05)
+
+    async def end(self) -> tuple[int, list[dict[str, Any]]]:
+        """Exit status and log, once it has ended by itself."""
+        async with asyncio.timeout(30):
+            _, log = await self.process.communicate()
+        return self.process.returncode or 0, [json.loads(line) for line in log.splitlines()]
+
+
+@asynccontextmanager
+async def extender(cluster: Cluster, port: int, health_port: int) -> AsyncIterator[Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "extender", f"--kubeconfig={cluster.kubeconfig}",
+        f"--port={port}", f"--health-port={health_port}",
+        stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield Process(process, health_port)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def test_a_task_that_ends_ends_the_process_with_the_reason(bare_cluster: Cluster) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        async with extender(bare_cluster, port, free_port()) as it:
+            status, log = await it.end()
+    assert status == 1
+    (reason,) = [line for line in log if line["level"] == "critical"]
+    assert reason["msg"] == "task scheduler requests ended"
+    assert "address already in use" in reason["error"]
+
+
+async def test_ready_means_synced_and_alive_means_that_the_loop_turns(
+    bare_cluster: Cluster,
+) -> None:
+    """This cluster has no CRDs: the lists of policies never become complete."""
+    async with extender(bare_cluster, free_port(), free_port()) as it:
+        assert await it.probe("/healthz") == (200, "ok\n")
+        status, text = await it.probe("/readyz")
+        assert (status, text.partition(" of ")[0]) == (503, "the first list")
+        assert "resourcepolicies is not complete" in text
+        it.process.send_signal(signal.SIGSTOP)
+        try:
+            await it.probe("/healthz", seconds=1.0)
+        except TimeoutError:
+            pass
+        else:
+            raise AssertionError("a stopped process answers")
+        it.process.send_signal(signal.SIGCONT)
+        assert await it.probe("/healthz") == (200, "ok\n")
+        it.process.send_signal(signal.SIGTERM)
+        status, _ = await it.end()
+        assert status == 0

@@ -1,0 +1,269 @@
+"""Which rejected pods are nudged after a change, and which are not."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from builders import ack_policy, node, pod, virtual
+from spillover.api.kubernetes import Taint, Toleration
+from spillover.core import waiting
+from spillover.core.cache import SchedulingCache
+from spillover.core.conventions import NodeConventions
+from spillover.core.policy import Policy
+from spillover.core.waiting import ANSWER_SECONDS, MEMORY_SECONDS, MOST_UNANSWERED
+
+TEAM = Taint("team", "other", "NoSchedule")
+
+
+class World:
+    """A cache with a virtual node, a clock that the test sets, and `jitter` for what chance gives."""
+
+    def __init__(self, *policies: Policy, jitter: float = 0.0) -> None:
+        self.now = 0.0
+        self.cache = SchedulingCache(NodeConventions(), lambda: self.now, lambda: jitter)
+        self.cache.put_node(virtual("vk"))
+        for policy in policies:
+            self.cache.put_policy(policy)
+        self.version = 10
+
+    def bound(self, name: str, **fields: Any) -> None:
+        self.version += 1
+        self.cache.put_pod(
+            pod(name, node="vk", version=self.version, labels={"app": "app"}, **fields)
+        )
+
+    def delete(self, name: str) -> None:
+        self.version += 1
+        self.cache.drop_pod(name, self.version)
+
+    def reject(self, name: str, *offered: str, **fields: Any) -> None:
+        self.version += 1
+        seen = pod(name, version=self.version, **fields)
+        self.cache.put_pod(seen)
+        answer = self.cache.place(seen, offered or ("vk",))
+        assert hasattr(answer, "reasons"), answer
+
+    def nudged(self) -> list[str]:
+        return [each.name for each in self.cache.due_nudges()]
+
+
+def limited(limit: int = 1) -> Policy:
+    return ack_policy({"resource": "eci", "max": limit})
+
+
+def crowded(*waiters: str, limit: int = 1) -> World:
+    """A full unit and pods that wait for it."""
+    world = World(limited(limit))
+    for number in range(limit):
+        world.bound(f"bound-{number}")
+    for name in waiters:
+        world.reject(name)
+    assert world.nudged() == []
+    return world
+
+
+def test_nothing_changed_nobody_is_nudged() -> None:
+    world = crowded("one", "two")
+    for _ in range(100):
+        world.now += 1
+        assert world.nudged() == []
+
+
+def test_as_many_as_there_are_slots() -> None:
+    world = crowded("a", "b", "c", limit=2)
+    world.delete("bound-0")
+    assert world.nudged() == ["a"]
+    world.delete("bound-1")
+    assert world.nudged() == ["b"]
+    assert world.nudged() == []
+
+
+def test_highest_priority_and_oldest_first() -> None:
+    world = crowded(limit=4)
+    world.reject("young", created="2026-01-03T00:00:00Z")
+    world.reject("old", created="2026-01-01T00:00:00Z")
+    world.reject("urgent", created="2026-01-02T00:00:00Z", priority=7)
+    # Of another shape.
+    world.reject("tolerant", created="2025-01-01T00:00:00Z", tolerations=(Toleration("x"),))
+    for number in range(4):
+        world.delete(f"bound-{number}")
+    assert world.nudged() == ["urgent", "tolerant", "old", "young"]
+
+
+def test_a_filter_call_after_the_change_makes_the_nudge_needless() -> None:
+    world = crowded("one")
+    world.delete("bound-0")
+    world.version += 1
+    world.cache.place(pod("one", version=world.version), ["vk"])
+    assert world.nudged() == []
+
+
+def test_a_slot_taken_by_somebody_else_meanwhile_is_not_offered() -> None:
+    world = crowded("one")
+    world.delete("bound-0")
+    world.cache.place(pod("new", version=99), ["vk"])
+    assert world.nudged() == []
+
+
+def test_a_nudge_without_an_answer_frees_its_slot_for_the_next_pod() -> None:
+    world = crowded("one", "two")
+    world.delete("bound-0")
+    assert world.nudged() == ["one"]
+    world.now += ANSWER_SECONDS - 0.1
+    assert world.nudged() == []
+    world.now += 0.1
+    # The first one may be tried again too: its rest is by chance, here none at all.
+    assert len(world.nudged()) == 1
+
+
+def test_rests_grow_to_five_minutes_and_end_with_a_call() -> None:
+    world = World(limited(), jitter=1.0)
+    world.bound("bound-0")
+    world.reject("one")
+    world.delete("bound-0")
+    times = []
+    while world.now < MEMORY_SECONDS:
+        if world.nudged():
+            times.append(world.now)
+        world.now += 1
+    assert times == [0, 10, 25, 50, 95, 180, 345]
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_nudged_pod_that_is_rejected_gives_its_slot_to_the_next(answered: bool) -> None:
+    world = World(limited())
+    world.bound("bound-0")
+    world.reject("one")
+    world.reject("two", "vk", "other")
+    world.delete("bound-0")
+    assert world.nudged() == ["one"]
+    if answered:
+        world.reject("one", "other")
+        assert world.nudged() == ["two"]
+    else:
+        world.delete("one")
+        assert world.nudged() == ["two"]
+
+
+def test_reservations_that_expire_free_slots() -> None:
+    world = World(limited())
+    world.cache.place(pod("never-bound", version=3), ["vk"])
+    world.reject("one")
+    assert world.nudged() == []
+    world.now = 60.0
+    assert world.nudged() == ["one"]
+
+
+def test_a_policy_that_changes() -> None:
+    world = crowded("a", "b", "c")
+    world.cache.put_policy(limited(3))
+    assert world.nudged() == ["a", "b"]
+
+
+def test_a_policy_that_goes_lets_pods_onto_nodes_of_no_unit() -> None:
+    world = crowded("one")
+    world.cache.put_node(node("real"))
+    world.reject("one", "vk", "real")
+    world.cache.drop_policy(limited().key)
+    assert world.nudged() == ["one"]
+
+
+def test_an_invalid_policy_that_is_mended() -> None:
+    policy = limited()
+    world = World(policy)
+    world.bound("bound-0")
+    world.reject("one")
+    world.cache.put_policy(replace(policy, units=()))
+    assert world.nudged() == []
+    world.cache.put_policy(limited(2))
+    assert world.nudged() == ["one"]
+
+
+def test_nodes_that_become_usable() -> None:
+    world = World(ack_policy({"resource": "ecs", "nodeSelector": {"pool": "a"}}))
+    world.cache.put_node(node("tainted", [TEAM], pool="a"))
+    world.cache.put_node(node("elsewhere", pool="b"))
+    world.reject("taint", "tainted")
+    world.reject("label", "elsewhere")
+    world.reject("unknown", "new")
+    world.cache.put_node(node("tainted", [TEAM], pool="a"))
+    assert world.nudged() == []
+    world.cache.put_node(node("tainted", pool="a"))
+    assert world.nudged() == ["taint"]
+    world.cache.put_node(node("elsewhere", pool="a"))
+    assert world.nudged() == ["label"]
+    world.cache.put_node(node("new", pool="a"))
+    assert world.nudged() == ["unknown"]
+
+
+def test_pods_that_wait_no_more_are_forgotten() -> None:
+    world = crowded("bound", "gone", "terminating", "forgotten", limit=9)
+    world.version += 1
+    world.cache.put_pod(pod("bound", node="vk", version=world.version))
+    world.delete("gone")
+    world.cache.put_pod(pod("terminating", version=99, terminating=True))
+    assert len(world.cache.waiting) == 1
+    world.now += MEMORY_SECONDS + 1
+    assert world.nudged() == []
+    assert len(world.cache.waiting) == 0
+
+
+def test_a_waiting_pod_that_changes_is_judged_as_it_is_now() -> None:
+    world = World(limited(0), ack_policy({"resource": "eci"}, name="b", selector={"app": "b"}))
+    world.reject("one")
+    world.cache.put_pod(pod("one", version=99, labels={"app": "b"}))
+    assert world.nudged() == ["one"]
+
+
+def test_a_unit_without_a_limit_is_filled_as_the_scheduler_answers() -> None:
+    world = World(ack_policy({"resource": "ecs"}))
+    world.cache.put_node(node("tainted", [TEAM]))
+    for number in range(MOST_UNANSWERED + 50):
+        world.reject(f"pod-{number:03}", "tainted")
+    world.cache.put_node(node("tainted"))
+    assert len(world.nudged()) == MOST_UNANSWERED
+    assert world.nudged() == []
+    world.version += 1
+    world.cache.place(pod("pod-000", version=world.version), ["tainted"])
+    assert world.nudged() == [f"pod-{MOST_UNANSWERED}"]
+
+
+def test_a_round_is_bounded_and_the_next_one_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "_ROUND_COST", 2_000)
+    world = World(ack_policy({"resource": "ecs", "nodeSelector": {"pool": "a"}}))
+    for number in range(30):  # each of a shape of its own
+        world.cache.put_node(node(f"node-{number}", [TEAM], pool="a"))
+        world.reject(f"pod-{number:02}", f"node-{number}")
+    world.cache.put_node(node("node-29", pool="a"))
+    rounds = [world.nudged() for _ in range(10)]
+    assert rounds[0] == []
+    assert [name for names in rounds for name in names] == ["pod-29"]
+
+
+def test_bounds_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "MOST_PODS", 3)
+    monkeypatch.setattr(waiting, "MOST_NAMES", 10)
+    world = World(limited(0))
+    for number in range(5):
+        world.reject(f"pod-{number}")
+    assert len(world.cache.waiting) == 3
+    world.reject("wide", *(f"node-{n}" for n in range(10)))
+    assert len(world.cache.waiting) == 1
+    world.reject("wider", *(f"node-{n}" for n in range(11)))
+    assert len(world.cache.waiting) == 0
+
+
+def test_the_first_call_after_a_start_brings_back_those_who_were_refused_before() -> None:
+    world = World(limited(2))
+    refused = {"refusal": "Unschedulable: 0/1 nodes are available: 1 eci is at its max of 1"}
+    world.bound("bound-0")
+    world.cache.put_pod(pod("before", version=21, **refused))
+    world.cache.put_pod(pod("error", version=22, refusal="SchedulerError: no answer"))
+    world.cache.put_pod(pod("theirs", version=23, scheduler="default-scheduler", **refused))
+    assert world.nudged() == []
+    world.version = 30
+    world.reject("asked", "unheard-of")
+    assert world.nudged() == ["before"]
+    world.now += 1000
+    assert world.nudged() == []
