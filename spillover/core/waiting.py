@@ -192,28 +192,31 @@ class WaitingPods:
         if namespace.look_at <= now:
             namespace.settled.clear()  # a slot that was held is free again
         held, unanswered = _held(namespace, now)
-        lines = [
-            _line(group, now)
+        queue = [
+            (_urgency(first), first)
             for shape, group in namespace.groups.items()
-            if shape not in namespace.settled
+            if shape not in namespace.settled and (first := _most_urgent(group, now)) is not None
         ]
-        queue = [(_urgency(line[-1]), line) for line in lines if line]
         heapq.heapify(queue)
+        following: dict[Shape, list[_Waiter]] = {}
         while queue and left > 0 and unanswered < MOST_UNANSWERED:
-            _, line = heapq.heappop(queue)
-            waiter = line.pop()
-            left -= _DECISION_COST + len(waiter.shape.offered or ())
-            placement = find(waiter.pod, waiter.shape.offered, held)
+            _, waiter = heapq.heappop(queue)
+            shape = waiter.shape
+            left -= _DECISION_COST + len(shape.offered or ())
+            placement = find(waiter.pod, shape.offered, held)
             if placement is None:
-                namespace.settled.add(waiter.shape)
+                namespace.settled.add(shape)
                 continue
             self._nudge(waiter, placement.unit_key, now)
             unanswered += 1
             if placement.unit_key is not None:
                 held[placement.unit_key] += 1
             found.append(waiter.pod)
-            if line:
-                heapq.heappush(queue, (_urgency(line[-1]), line))
+            if shape not in following:  # sorted only where the first one was accepted
+                following[shape] = _line(namespace.groups[shape], now)
+            if following[shape]:
+                follower = following[shape].pop()
+                heapq.heappush(queue, (_urgency(follower), follower))
         # With something left in the queue, the next look goes on: what is settled stays so.
         namespace.changed = bool(queue) and unanswered < MOST_UNANSWERED
         namespace.look_at = min(_times_ahead(namespace, now), default=float("inf"))
@@ -300,6 +303,11 @@ def _urgency(waiter: _Waiter) -> tuple[int, str, str, str]:
     """Less is sooner: highest priority, then oldest."""
     pod = waiter.pod
     return (-pod.priority, pod.created, pod.name, pod.uid)
+
+
+def _most_urgent(group: Mapping[str, _Waiter], now: float) -> _Waiter | None:
+    ready = (waiter for waiter in group.values() if waiter.may_be_nudged(now))
+    return min(ready, key=_urgency, default=None)
 
 
 def _line(group: Mapping[str, _Waiter], now: float) -> list[_Waiter]:

@@ -17,7 +17,7 @@ TEAM = Taint("team", "other", "NoSchedule")
 
 
 class World:
-    """A cache with a virtual node, a clock that the test sets, and `jitter` for what chance gives."""
+    """A cache with a virtual node, a clock that the test sets, and `jitter` in place of chance."""
 
     def __init__(self, *policies: Policy, jitter: float = 0.0) -> None:
         self.now = 0.0
