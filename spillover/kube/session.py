@@ -17,6 +17,9 @@ from spillover.kube.credentials import Credentials, CredentialsError
 
 REQUEST_SECONDS = 30.0
 _CONNECT_SECONDS = 5.0
+_MOST_CONNECTIONS = 24
+"""Of which each watch has one. The pool takes its connections in turn, so that all stay in use:
+without a bound, the largest crowd of requests ever seen would decide how many there are for good."""
 _SECONDS = re.compile(r"[0-9]{1,9}")
 _LONGEST_RETRY_AFTER = 30.0
 
@@ -82,7 +85,7 @@ class ApiSession:
         seconds: float = REQUEST_SECONDS,
     ) -> bytes:
         """The body of a 2xx answer. `path` starts with /, `body` is anything msgspec encodes."""
-        timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
         data = None if body is None else msgspec.json.encode(body)
         try:
             # aiohttp's own limit is rounded up to whole seconds, and none when it is not positive.
@@ -111,7 +114,7 @@ class ApiSession:
     ) -> AsyncGenerator[aiohttp.StreamReader, None]:
         """The body of a long answer, as it comes. Silence for `idle_seconds` is a NoAnswerError."""
         timeout = aiohttp.ClientTimeout(
-            total=None, connect=_CONNECT_SECONDS, sock_read=idle_seconds
+            total=None, sock_connect=_CONNECT_SECONDS, sock_read=idle_seconds
         )
         try:
             async with self._client.get(
@@ -135,7 +138,7 @@ class ApiSession:
 
     def _connect(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            ssl=self._credentials.ssl_context(), limit=0, keepalive_timeout=120
+            ssl=self._credentials.ssl_context(), limit=_MOST_CONNECTIONS, keepalive_timeout=120
         )
         return aiohttp.ClientSession(connector=connector, trust_env=False, read_bufsize=2**20)
 
