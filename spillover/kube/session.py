@@ -18,8 +18,8 @@ from spillover.kube.credentials import Credentials, CredentialsError
 REQUEST_SECONDS = 30.0
 _CONNECT_SECONDS = 5.0
 _MOST_CONNECTIONS = 24
-"""Of which each watch has one. The pool takes its connections in turn, so that all stay in use:
-without a bound, the largest crowd of requests ever seen would decide how many there are for good."""
+"""Each watch has one of them. The pool takes its connections in turn, so that all stay in use:
+without a bound, the largest crowd of requests ever seen would say how many there are for good."""
 _SECONDS = re.compile(r"[0-9]{1,9}")
 _LONGEST_RETRY_AFTER = 30.0
 
