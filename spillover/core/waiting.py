@@ -29,7 +29,10 @@ from spillover.core.policy import PolicyKey, UnitKey
 ANSWER_SECONDS = 5.0
 """The scheduler's longest backoff (podMaxBackoffSeconds: 3), and time for its queue."""
 
-LONGEST_REST_SECONDS = 300.0
+MOST_NUDGES = 4
+"""Without an answer, at 0 s and about 10, 25 and 50 s. Then the scheduler finds no node at all for
+the pod: what was offered is out of date, and it will ask by itself once it finds one."""
+
 MEMORY_SECONDS = 400.0
 """A live scheduler asks for every waiting pod at least every 5 minutes (its flush)."""
 
@@ -71,7 +74,8 @@ class _Waiter:
 
     def may_be_nudged(self, now: float) -> bool:
         """A pod whose nodes are not known is nudged once: its next call makes them known."""
-        return self.rests_until <= now and not (self.shape.offered is None and self.nudges)
+        most = 1 if self.shape.offered is None else MOST_NUDGES
+        return self.rests_until <= now and self.nudges < most
 
 
 @dataclass(slots=True)
@@ -180,9 +184,10 @@ class WaitingPods:
         self._forget_unasked(now)
         left = _ROUND_COST
         found: list[Pod] = []
-        for namespace in list(self._namespaces.values()):
+        for name, namespace in list(self._namespaces.items()):
             if left > 0 and (namespace.changed or namespace.look_at <= now):
                 left = self._round(namespace, find, now, left, found)
+                self._namespaces[name] = self._namespaces.pop(name)  # the others come first next
         return found
 
     def _round(
@@ -223,7 +228,7 @@ class WaitingPods:
         return left
 
     def _nudge(self, waiter: _Waiter, unit: UnitKey | None, now: float) -> None:
-        rest = min(LONGEST_REST_SECONDS, ANSWER_SECONDS * 2**waiter.nudges)
+        rest = ANSWER_SECONDS * 2**waiter.nudges
         waiter.nudges += 1
         waiter.holds = unit
         waiter.answer_by = now + ANSWER_SECONDS
