@@ -34,10 +34,12 @@ def test_pods_created_while_the_extender_is_down_are_placed_when_it_is_back(
         while time.monotonic() - begun < down_seconds:
             assert not any(map(node_of, list(scene.pods.objects.values())))
             time.sleep(0.2)
-    back = time.monotonic()
+        back = time.monotonic()
     scene.pods.wait_for(
         lambda pods: len(pods) == PODS and all(map(node_of, pods)),
         BACK_SECONDS * (1 if full else NOISE),
         f"{PODS} pods placed",
     )
-    print(f"{PODS} pods placed {time.monotonic() - back:.1f} s after the extender was ready again")
+    print(
+        f"{PODS} pods placed {time.monotonic() - back:.1f} s after the extender was started again"
+    )

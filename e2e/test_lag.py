@@ -204,3 +204,22 @@ def test_without_nudges_pods_hang(
     finally:
         lagging.fate = late
     pytest.fail(f"no pod hung in {rounds} rounds without nudges")
+
+
+def test_nudges_that_cannot_be_written_are_repeated(scene: Scene, lagging: Proxy) -> None:
+    staged = stage(scene, TaintRemoved, 1)
+    failed: list[Request] = []
+
+    def fails_six_times(request: Request) -> Treatment:
+        if request.method == "PATCH" and len(failed) < 6:
+            failed.append(request)
+            return Answer(500, "{}")
+        return late(request)
+
+    lagging.fate = fails_six_times
+    try:
+        took = seconds_to_refill(scene, staged, 0, 60.0)
+    finally:
+        lagging.fate = late
+    assert took is not None
+    assert len(failed) == 6

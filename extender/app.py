@@ -24,7 +24,8 @@ LARGEST_REQUEST = 16 * 2**20
 """Bytes: a pod is at most 1.5 MiB in etcd, and 5,000 node names are 1.3 MB."""
 
 HOLD_SECONDS = 14.0
-"""How long filter waits for the first lists: one second less than the scheduler's httpTimeout."""
+"""From a filter call to the end of its wait for the first lists: one second less than the
+scheduler's httpTimeout."""
 
 READ_SECONDS = 10.0
 """For the whole body of a request, which comes from the same host."""
@@ -74,8 +75,9 @@ def scheduler_app(
 
     async def filter_(request: web.Request) -> web.Response:
         with metrics.filter_seconds.time():
+            deadline = clock() + HOLD_SECONDS
             args = await _decoded(request, FilterArgs)
-            if not await ready.synced(HOLD_SECONDS):
+            if not await ready.synced(deadline - clock()):
                 return _json(FilterResult(error=NOT_SYNCED))
             return _json(filtering.filter(args))
 

@@ -20,6 +20,8 @@ _LOOK_SECONDS = 0.25
 
 _WRITE_SECONDS = 5.0
 _WRITES_AT_ONCE = 8
+_GONE = (404, 409, 422)
+"""There is no such pod, or one of the same name with another uid."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,8 +43,7 @@ class Nudger:
         self._room = asyncio.Semaphore(_WRITES_AT_ONCE)
 
     async def run(self) -> None:
-        """Never returns. A nudge that fails is not repeated at once: its pod rests like one whose
-        nudge has brought no answer."""
+        """Never returns."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             async with asyncio.TaskGroup() as writes:
@@ -54,6 +55,8 @@ class Nudger:
         mark = {NUDGE_ANNOTATION: self._now().isoformat()}
         try:
             async with self._room:
+                if not self._cache.waiting.holds(pod.uid):
+                    return  # it came too late to be of use
                 await self._session.request(
                     "PATCH",
                     f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}",
@@ -63,6 +66,10 @@ class Nudger:
                 )
         except (ApiError, NoAnswerError) as error:
             self._report("failed")
+            if isinstance(error, ApiError) and error.status in _GONE:
+                self._cache.waiting.forget(pod.uid)
+            else:
+                self._cache.waiting.not_nudged(pod.uid)
             _log.warning("nudge failed", extra={**where, "reason": str(error)})
         else:
             self._report("written")

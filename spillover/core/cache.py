@@ -133,7 +133,8 @@ class SchedulingCache:
         if isinstance(decision, Placement):
             self.waiting.forget(pod.uid)
         else:
-            self.waiting.rejected(pod, self._policy_key(pod), frozenset(offered))
+            reasons = frozenset(decision.reasons.values())
+            self.waiting.rejected(pod, self._policy_key(pod), frozenset(offered), reasons)
         return decision
 
     def due_nudges(self) -> list[Pod]:

@@ -6,13 +6,15 @@ rejection is remembered, and when our own, later view would accept the pod, it i
 
     rejected ──decision is now a placement──▶ nudged ──filter asks again──▶ placed: forgotten
        ▲                                        │  └──────────────────────▶ rejected anew
-       └── rests, longer each time ◀────────────┘ no call within ANSWER_SECONDS
+       └── rests, MOST_NUDGES times at most ◀───┘ no call within ANSWER_SECONDS
 
 A rejected pod whose decision is now a placement has not been asked for since the change: the call
 would have been answered with that placement. So no versions need to be compared.
 
 At most as many pods are nudged as there are slots: a nudged pod holds the slot it was nudged for
-until filter asks for it, or ANSWER_SECONDS have passed. Highest priority and oldest first.
+until filter asks for it, or ANSWER_SECONDS have passed. Highest priority and oldest first; those
+whose last nudge had no answer come after all others. A pod that the scheduler has refused since
+without asking us is forgotten: no node is feasible for it, and once one is, we are asked.
 """
 
 import heapq
@@ -33,13 +35,16 @@ MOST_NUDGES = 4
 """Without an answer, at 0 s and about 10, 25 and 50 s. Then the scheduler finds no node at all for
 the pod: what was offered is out of date, and it will ask by itself once it finds one."""
 
+FAILED_REST_SECONDS = 2.0
+"""At least, and at most twice that, after a nudge that could not be written."""
+
 MEMORY_SECONDS = 400.0
-"""A live scheduler asks for every waiting pod at least every 5 minutes (its flush)."""
+"""A live scheduler tries every waiting pod at least every 5 minutes (its flush)."""
 
 MOST_PODS = 100_000
 MOST_NAMES = 500_000
-"""Of all offered sets together: about 50 MB. Beyond either bound the longest unasked is forgotten:
-it then waits for the scheduler's own events."""
+"""Of all offered sets together: about 50 MB. Beyond it the longest unasked is remembered without
+them, beyond MOST_PODS it is forgotten."""
 
 MOST_UNANSWERED = 100
 """Nudges of one namespace without an answer. A unit without a limit has slots for all, its nodes
@@ -47,7 +52,11 @@ perhaps for one: the others follow as the scheduler answers."""
 
 _ROUND_COST = 60_000
 _DECISION_COST = 200
+_UNKNOWN_NAMES = 5_000
 """A round of decisions takes some milliseconds: the cost of one is this and one a name."""
+
+MOST_AT_ONCE = 64
+"""Nudges of one round."""
 
 
 class Shape(NamedTuple):
@@ -67,6 +76,7 @@ class _Waiter:
     pod: Pod
     shape: Shape
     asked: float
+    reasons: frozenset[str]
     nudges: int = 0
     holds: UnitKey | None = None
     answer_by: float = 0.0
@@ -80,13 +90,14 @@ class _Waiter:
 
 @dataclass(slots=True)
 class _Namespace:
-    """`settled` are shapes that were rejected since the last change; `look_at` is when to look
-    again though nothing has changed."""
+    """`settled` are shapes that this look has rejected; `changed` is whether it is to go on,
+    `again` whether another is to follow; `look_at` is when to look though nothing changed."""
 
     groups: dict[Shape, dict[str, _Waiter]]
     settled: set[Shape]
-    changed: bool
-    look_at: float
+    changed: bool = False
+    again: bool = False
+    look_at: float = float("inf")
 
 
 Find = Callable[[Pod, frozenset[str] | None, Mapping[UnitKey, int]], Placement | None]
@@ -119,21 +130,25 @@ class WaitingPods:
 
     # --- what happens to pods ------------------------------------------------------------------
 
-    def rejected(self, pod: Pod, policy: PolicyKey | None, offered: frozenset[str] | None) -> None:
-        """Filter has rejected the pod among the `offered` nodes; None: in a call that we do not
-        know of."""
+    def rejected(
+        self,
+        pod: Pod,
+        policy: PolicyKey | None,
+        offered: frozenset[str] | None,
+        reasons: frozenset[str] = frozenset(),
+    ) -> None:
+        """Filter has rejected the pod among the `offered` nodes with these `reasons`; None: in a
+        call that we do not know of."""
         self.forget(pod.uid)
-        self._forget_oldest(len(offered or ()))
         if len(offered or ()) > MOST_NAMES:
-            return
+            offered = None
+        self._make_room(offered)
         shape = Shape(policy, pod.tolerations, self._share(offered))
-        waiter = self._waiters[pod.uid] = _Waiter(pod, shape, self._clock())
-        namespace = self._namespaces.setdefault(
-            pod.namespace, _Namespace({}, set(), changed=False, look_at=float("inf"))
-        )
+        waiter = self._waiters[pod.uid] = _Waiter(pod, shape, self._clock(), reasons)
+        namespace = self._namespaces.setdefault(pod.namespace, _Namespace({}, set()))
         namespace.groups.setdefault(shape, {})[pod.uid] = waiter
         if offered is None:
-            namespace.changed = True  # there was no decision that we know of
+            namespace.again = True  # there was no decision that we know of
 
     def forget(self, uid: str) -> None:
         """The pod waits no more, or is rejected anew."""
@@ -152,6 +167,9 @@ class WaitingPods:
         """An unbound pod as it is now. Its labels or tolerations may have changed."""
         waiter = self._waiters.get(pod.uid)
         if waiter is None or waiter.pod.version >= pod.version:
+            return
+        if _tried_without_us(pod, waiter):
+            self.forget(pod.uid)
             return
         waiter.pod = pod
         shape = waiter.shape._replace(policy=policy_of(pod), tolerations=pod.tolerations)
@@ -173,8 +191,7 @@ class WaitingPods:
         for name in namespaces:
             namespace = self._namespaces.get(name)
             if namespace is not None:
-                namespace.changed = True
-                namespace.settled.clear()
+                namespace.again = True
 
     # --- who is to be nudged ---------------------------------------------------------------------
 
@@ -185,7 +202,8 @@ class WaitingPods:
         left = _ROUND_COST
         found: list[Pod] = []
         for name, namespace in list(self._namespaces.items()):
-            if left > 0 and (namespace.changed or namespace.look_at <= now):
+            wanted = namespace.changed or namespace.again or namespace.look_at <= now
+            if wanted and left > 0 and len(found) < MOST_AT_ONCE:
                 left = self._round(namespace, find, now, left, found)
                 self._namespaces[name] = self._namespaces.pop(name)  # the others come first next
         return found
@@ -194,8 +212,11 @@ class WaitingPods:
         self, namespace: _Namespace, find: Find, now: float, left: int, found: list[Pod]
     ) -> int:
         """Adds the namespace's pods to `found`. Returns what is left of the cost allowed."""
-        if namespace.look_at <= now:
-            namespace.settled.clear()  # a slot that was held is free again
+        if not namespace.changed:
+            # From the start only once the last look is complete: changes that come faster than
+            # looks would otherwise keep the last shapes from ever being looked at.
+            namespace.settled.clear()
+            namespace.again = False
         held, unanswered = _held(namespace, now)
         queue = [
             (_urgency(first), first)
@@ -204,10 +225,11 @@ class WaitingPods:
         ]
         heapq.heapify(queue)
         following: dict[Shape, list[_Waiter]] = {}
-        while queue and left > 0 and unanswered < MOST_UNANSWERED:
+        while queue and left > 0 and unanswered < MOST_UNANSWERED and len(found) < MOST_AT_ONCE:
             _, waiter = heapq.heappop(queue)
             shape = waiter.shape
-            left -= _DECISION_COST + len(shape.offered or ())
+            names = _UNKNOWN_NAMES if shape.offered is None else len(shape.offered)
+            left -= _DECISION_COST + names
             placement = find(waiter.pod, shape.offered, held)
             if placement is None:
                 namespace.settled.add(shape)
@@ -233,6 +255,21 @@ class WaitingPods:
         waiter.holds = unit
         waiter.answer_by = now + ANSWER_SECONDS
         waiter.rests_until = waiter.answer_by + rest * self._jitter()
+
+    def holds(self, uid: str) -> bool:
+        """Whether a nudge for the pod is still wanted."""
+        waiter = self._waiters.get(uid)
+        return waiter is not None and waiter.answer_by > self._clock()
+
+    def not_nudged(self, uid: str) -> None:
+        """The nudge could not be written. It counts for nothing, and is tried again soon."""
+        waiter = self._waiters.get(uid)
+        if waiter is None or not waiter.nudges:
+            return
+        waiter.nudges -= 1
+        waiter.answer_by = self._clock()
+        waiter.rests_until = waiter.answer_by + FAILED_REST_SECONDS * (1 + self._jitter())
+        self.slots_freed([waiter.pod.namespace])
 
     # --- bookkeeping -----------------------------------------------------------------------------
 
@@ -276,11 +313,17 @@ class WaitingPods:
             del self._offered[names]
             self._names -= len(names)
 
-    def _forget_oldest(self, names: int) -> None:
-        while self._waiters and (
-            len(self._waiters) >= MOST_PODS or self._names + names > MOST_NAMES
-        ):
+    def _make_room(self, offered: frozenset[str] | None) -> None:
+        """For one more pod, and for its names if nobody has the same."""
+        while len(self._waiters) >= MOST_PODS:
             self.forget(next(iter(self._waiters)))
+        if offered is None or offered in self._offered:
+            return
+        for waiter in self._waiters.values():
+            if self._names + len(offered) <= MOST_NAMES:
+                break
+            self._unshare(waiter.shape.offered)
+            self._reshape(waiter, waiter.shape._replace(offered=None))
 
     def _forget_unasked(self, now: float) -> None:
         """Those that the scheduler asks for no more."""
@@ -304,10 +347,17 @@ def _held(namespace: _Namespace, now: float) -> tuple[Counter[UnitKey], int]:
     return Counter(waiter.holds for waiter in holding if waiter.holds is not None), len(holding)
 
 
-def _urgency(waiter: _Waiter) -> tuple[int, str, str, str]:
-    """Less is sooner: highest priority, then oldest."""
+def _tried_without_us(pod: Pod, waiter: _Waiter) -> bool:
+    """Whether the scheduler has refused the pod since its last call, for reasons not ours."""
+    if not waiter.reasons or not pod.is_refused or pod.refusal == waiter.pod.refusal:
+        return False
+    return not any(reason in pod.refusal for reason in waiter.reasons)
+
+
+def _urgency(waiter: _Waiter) -> tuple[int, int, str, str, str]:
+    """Less is sooner: no nudge without an answer yet, highest priority, oldest."""
     pod = waiter.pod
-    return (-pod.priority, pod.created, pod.name, pod.uid)
+    return (waiter.nudges, -pod.priority, pod.created, pod.name, pod.uid)
 
 
 def _most_urgent(group: Mapping[str, _Waiter], now: float) -> _Waiter | None:

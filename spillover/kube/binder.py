@@ -14,7 +14,7 @@ import msgspec
 from spillover.api.kubernetes import PodObject, Taint, Toleration
 from spillover.core.pods import UNIT_ANNOTATION, Pod, pod_from_wire
 from spillover.core.taints import tolerated
-from spillover.kube.session import MERGE_PATCH, ApiError, ApiSession, NoAnswerError
+from spillover.kube.session import MERGE_PATCH, ApiError, ApiSession, NoAnswerError, NotSentError
 
 FENCE_ANNOTATION = "spillover.dev/fence"
 """Written only to change an unbound pod's version, when the outcome of a Binding is unknown."""
@@ -69,7 +69,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """The API server turned the request away unread. The same order may be tried again."""
+    """The request was not sent, or turned away unread. The same order may be tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,8 @@ class Binder:
             if error.status == 409:
                 return await self._after_conflict(order, version)
             return Refused(_refusal(error))
+        except NotSentError:
+            return Busy()
         except NoAnswerError:
             return Unknown(version)
         return Bound()

@@ -146,7 +146,9 @@ class Reflector(Generic[T]):
         params = {"limit": str(self.limits.page)} if self._in_pages else {}
         while True:
             page = await self._page(params)
-            items.extend(self._decoded(raw) for raw in page.items or ())
+            for index, raw in enumerate(page.items or ()):
+                items.append(self._decoded(raw))
+                await _breathe(index)
             if not page.metadata.continue_:
                 break
             params["continue"] = page.metadata.continue_
@@ -155,8 +157,7 @@ class Reflector(Generic[T]):
         self._heard = self._clock()
         for index, item in enumerate(items):
             self._sink.put(item)
-            if index % _SLICE == _SLICE - 1:
-                await asyncio.sleep(0)  # let requests in between
+            await _breathe(index)
         self._sink.keep(items, version)
         self.synced.set()
         return page.metadata.resource_version
@@ -184,18 +185,22 @@ class Reflector(Generic[T]):
             "resourceVersion": version,
             "timeoutSeconds": str(self._random.randint(*self.limits.stream)),
         }
-        begun = self._clock()
+        begun = last = self._clock()
+        taken = 0
         try:
             async with self._session.stream(
                 self.path, params=params, idle_seconds=self.limits.silence
             ) as content:
+                self._heard = self._clock()
                 async for line in _lines(content):
                     self._take(line)
-                    self._heard = self._clock()
+                    self._heard = last = self._clock()
+                    await _breathe(taken)
+                    taken += 1
         except ApiError as error:
             raise (_ExpiredError() if error.status == 410 else error) from error
         finally:
-            if self._heard - begun > _STEADY_SECONDS:
+            if last - begun > _STEADY_SECONDS:
                 self._backoff.reset()
 
     def _take(self, line: bytes) -> None:
@@ -236,6 +241,12 @@ class Reflector(Generic[T]):
             return self._decode(raw)
         except (msgspec.MsgspecError, ValueError) as error:
             raise NoAnswerError(f"{self.path}: not such an object: {error}") from error
+
+
+async def _breathe(index: int) -> None:
+    """Lets requests in between, every so often in a long loop."""
+    if index % _SLICE == _SLICE - 1:
+        await asyncio.sleep(0)
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:

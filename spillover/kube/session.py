@@ -17,9 +17,9 @@ from spillover.kube.credentials import Credentials, CredentialsError
 
 REQUEST_SECONDS = 30.0
 _CONNECT_SECONDS = 5.0
-_MOST_CONNECTIONS = 24
-"""Each watch has one of them. The pool takes its connections in turn, so that all stay in use:
-without a bound, the largest crowd of requests ever seen would say how many there are for good."""
+_MOST_REQUESTS = 24
+"""At once, streams apart. The pool takes its connections in turn, so that all stay in use: without
+a bound, the largest crowd of requests ever seen would say how many there are for good."""
 _SECONDS = re.compile(r"[0-9]{1,9}")
 _LONGEST_RETRY_AFTER = 30.0
 
@@ -48,6 +48,10 @@ class NoAnswerError(Exception):
     """The request got no answer: it may have been executed, or may be yet."""
 
 
+class NotSentError(NoAnswerError):
+    """The request was not sent: too many others were under way."""
+
+
 class _Status(msgspec.Struct):
     reason: str = ""
     message: str = ""
@@ -58,11 +62,13 @@ class ApiSession:
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
-        self._http: aiohttp.ClientSession | None = None
+        self._requests: aiohttp.ClientSession | None = None
+        self._streams: aiohttp.ClientSession | None = None
+        self._room = asyncio.Semaphore(_MOST_REQUESTS)
 
     async def __aenter__(self) -> Self:
         await self._credentials.reload()
-        self._http = self._connect()
+        self._requests, self._streams = self._connect(), self._connect()
         return self
 
     async def __aexit__(
@@ -71,8 +77,9 @@ class ApiSession:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._http is not None:
-            await self._http.close()
+        for session in (self._requests, self._streams):
+            if session is not None:
+                await session.close()
 
     async def request(
         self,
@@ -87,11 +94,17 @@ class ApiSession:
         """The body of a 2xx answer. `path` starts with /, `body` is anything msgspec encodes."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
         data = None if body is None else msgspec.json.encode(body)
+        deadline = asyncio.get_running_loop().time() + seconds
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._room.acquire()
+        except TimeoutError:
+            raise NotSentError(f"{method} {path}: too many requests are under way") from None
         try:
             # aiohttp's own limit is rounded up to whole seconds, and none when it is not positive.
             async with (
-                asyncio.timeout(seconds),
-                self._client.request(
+                asyncio.timeout_at(deadline),
+                _open(self._requests).request(
                     method,
                     self._credentials.server + path,
                     params=params,
@@ -104,6 +117,8 @@ class ApiSession:
                 content = await response.read()
         except _NO_ANSWER as error:
             raise NoAnswerError(f"{method} {path}: {type(error).__name__} {error}") from error
+        finally:
+            self._room.release()
         if response.status >= 300:
             raise await self._refusal(response, content)
         return content
@@ -117,7 +132,7 @@ class ApiSession:
             total=None, sock_connect=_CONNECT_SECONDS, sock_read=idle_seconds
         )
         try:
-            async with self._client.get(
+            async with _open(self._streams).get(
                 self._credentials.server + path,
                 params=params,
                 headers=await self._credentials.headers(),
@@ -130,15 +145,9 @@ class ApiSession:
         except _NO_ANSWER as error:
             raise NoAnswerError(f"GET {path}: {type(error).__name__} {error}") from error
 
-    @property
-    def _client(self) -> aiohttp.ClientSession:
-        if self._http is None:
-            raise RuntimeError("ApiSession is used outside its async with block")
-        return self._http
-
     def _connect(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            ssl=self._credentials.ssl_context(), limit=_MOST_CONNECTIONS, keepalive_timeout=120
+            ssl=self._credentials.ssl_context(), limit=0, keepalive_timeout=120
         )
         return aiohttp.ClientSession(connector=connector, trust_env=False, read_bufsize=2**20)
 
@@ -162,6 +171,12 @@ class ApiSession:
             if _SECONDS.fullmatch(seconds)
             else 0,
         )
+
+
+def _open(session: aiohttp.ClientSession | None) -> aiohttp.ClientSession:
+    if session is None:
+        raise RuntimeError("ApiSession is used outside its async with block")
+    return session
 
 
 async def until_answered(ask: Callable[[], Awaitable[T]], random: Random) -> T:

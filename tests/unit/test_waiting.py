@@ -11,7 +11,13 @@ from spillover.core import waiting
 from spillover.core.cache import SchedulingCache
 from spillover.core.conventions import NodeConventions
 from spillover.core.policy import Policy
-from spillover.core.waiting import ANSWER_SECONDS, MEMORY_SECONDS, MOST_UNANSWERED
+from spillover.core.waiting import (
+    ANSWER_SECONDS,
+    FAILED_REST_SECONDS,
+    MEMORY_SECONDS,
+    MOST_AT_ONCE,
+    MOST_UNANSWERED,
+)
 
 TEAM = Taint("team", "other", "NoSchedule")
 
@@ -222,7 +228,8 @@ def test_a_unit_without_a_limit_is_filled_as_the_scheduler_answers() -> None:
     for number in range(MOST_UNANSWERED + 50):
         world.reject(f"pod-{number:03}", "tainted")
     world.cache.put_node(node("tainted"))
-    assert len(world.nudged()) == MOST_UNANSWERED
+    assert len(world.nudged()) == MOST_AT_ONCE
+    assert len(world.nudged()) == MOST_UNANSWERED - MOST_AT_ONCE
     assert world.nudged() == []
     world.version += 1
     world.cache.place(pod("pod-000", version=world.version), ["tainted"])
@@ -248,10 +255,12 @@ def test_bounds_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(5):
         world.reject(f"pod-{number}")
     assert len(world.cache.waiting) == 3
+    # Too many names: the nodes of the others are forgotten, and then its own, but no pod is.
     world.reject("wide", *(f"node-{n}" for n in range(10)))
-    assert len(world.cache.waiting) == 1
-    world.reject("wider", *(f"node-{n}" for n in range(11)))
-    assert len(world.cache.waiting) == 0
+    world.reject("wider", "vk", *(f"node-{n}" for n in range(10)))
+    assert len(world.cache.waiting) == 3
+    world.cache.put_policy(limited(9))
+    assert set(world.nudged()) == {"pod-4", "wider"}
 
 
 def test_the_first_call_after_a_start_brings_back_those_who_were_refused_before() -> None:
@@ -267,3 +276,58 @@ def test_the_first_call_after_a_start_brings_back_those_who_were_refused_before(
     assert world.nudged() == ["before"]
     world.now += 1000
     assert world.nudged() == []
+
+
+def test_a_nudge_that_could_not_be_written_counts_for_nothing() -> None:
+    world = crowded("one")
+    world.delete("bound-0")
+    for _ in range(10):
+        assert world.nudged() == ["one"]
+        world.cache.waiting.not_nudged("one")
+        assert not world.cache.waiting.holds("one")
+        assert world.nudged() == []
+        world.now += FAILED_REST_SECONDS
+    assert world.nudged() == ["one"]
+    assert world.cache.waiting.holds("one")
+
+
+def test_a_pod_for_which_the_scheduler_finds_no_node_does_not_hold_up_others() -> None:
+    world = World(limited())
+    world.bound("bound-0")
+    world.reject("big", created="2026-01-01T00:00:00Z")
+    world.reject("small", created="2026-01-02T00:00:00Z")
+    ours = "Unschedulable: 0/2 nodes are available: 1 eci is at its max of 1, 1 Insufficient cpu"
+    big = {"created": "2026-01-01T00:00:00Z"}
+    world.cache.put_pod(pod("big", version=90, refusal=ours, **big))
+    assert len(world.cache.waiting) == 2
+    world.delete("bound-0")
+    assert world.nudged() == ["big"]
+    theirs = "Unschedulable: 0/2 nodes are available: 2 Insufficient cpu"
+    world.cache.put_pod(pod("big", version=91, refusal=theirs, **big))
+    assert world.nudged() == ["small"]
+
+
+def test_a_nudge_without_an_answer_puts_a_pod_behind_the_others() -> None:
+    world = crowded("a", "b", "c")
+    world.delete("bound-0")
+    turns = []
+    for _ in range(4):
+        turns += world.nudged()
+        world.now += ANSWER_SECONDS
+    assert turns == ["a", "b", "c", "a"]
+
+
+def test_the_last_shape_has_its_turn_though_something_changes_all_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(waiting, "_ROUND_COST", 1_000)
+    world = World(ack_policy({"resource": "ecs", "nodeSelector": {"pool": "a"}}))
+    for number in range(30):
+        world.cache.put_node(node(f"node-{number}", [TEAM], pool="a"))
+        world.reject(f"pod-{number:02}", f"node-{number}")
+    world.cache.put_node(node("node-29", pool="a"))
+    found = []
+    for number in range(10):
+        found += world.nudged()
+        world.cache.put_node(node(f"other-{number}"))
+    assert found == ["pod-29"]
