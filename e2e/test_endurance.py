@@ -71,6 +71,9 @@ def test_memory_and_descriptors_stay_flat_under_churn(scene: Scene, *, full: boo
         f" {max(memory)} KiB, slope {grows:+.1f} KiB/min; descriptors {min(files)} to {max(files)},"
         f" slope {opens:+.3f}/min"
     )
+    every = max(1, len(samples) // 20)
+    for minute, kib, open_files in samples[::every]:
+        print(f"  minute {minute:5.2f}: {kib} KiB, {open_files} descriptors")
     if full:
         assert grows < KIB_PER_MINUTE
         assert opens < 0.1

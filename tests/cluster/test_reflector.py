@@ -118,7 +118,6 @@ on average."""
 
 HTML = "<html><body><h1>502 Bad Gateway</h1></body></html>"
 FAULTS: dict[str, Callable[[Request], Treatment]] = {
-    "watches expired": lambda r: From(1) if r.is_watch else Fate.PASS,
     "watches cut at once": lambda r: Cut(0) if r.is_watch else Fate.PASS,
     "watches cut in the middle of a line": lambda r: Cut(1500) if r.is_watch else Fate.PASS,
     "watches silent from the start": lambda r: Silence(0) if r.is_watch else Fate.PASS,
@@ -167,9 +166,12 @@ def churn(cluster: Cluster, namespace: str, number: int) -> None:
     cluster.kubectl("delete", "cm", f"cm-{number // 2}", "-n", namespace, "--ignore-not-found")
 
 
+@pytest.mark.parametrize("expired", [False, True])
 async def test_it_survives_a_restart_of_the_api_server(
-    cluster_name: str, tmp_path: Path, *, full: bool
+    cluster_name: str, tmp_path: Path, *, expired: bool, full: bool
 ) -> None:
+    """A restarted API server knows no version from before: `expired` asks for one, which is a real
+    410 for every watch until the fault ends."""
     seconds = 20 if full else 3
     cluster = Cluster(f"{cluster_name}-restart")
     options = Options(components=False)
@@ -177,10 +179,12 @@ async def test_it_survives_a_restart_of_the_api_server(
         cluster.create(*(config_map("default", f"cm-{n}", "a") for n in range(5)))
         async with (
             through_a_proxy(cluster, tmp_path) as (proxy, session),
-            mirroring(session, "default") as (mirror, _),
+            mirroring(session, "default") as (mirror, reflector),
         ):
             await mirror.becomes(await asyncio.to_thread(fresh, cluster, "default"))
-            before = len(proxy.requests)
+            before, lists = len(proxy.requests), reflector.relists
+            if expired:
+                proxy.fate = lambda request: From(1) if request.is_watch else Fate.PASS
             begun = time.monotonic()
             await asyncio.to_thread(cluster.restart, "kube-apiserver", lambda: time.sleep(seconds))
             await asyncio.to_thread(until_it_answers, cluster)
@@ -188,6 +192,13 @@ async def test_it_survives_a_restart_of_the_api_server(
             during = len(proxy.requests) - before
             await asyncio.to_thread(churn, cluster, "default", 3)
             await mirror.becomes(await asyncio.to_thread(fresh, cluster, "default"))
+            if expired:
+                async with asyncio.timeout(60):
+                    while reflector.relists < lists + 2:  # noqa: ASYNC110 - it tells nobody
+                        await asyncio.sleep(0.1)
+                proxy.fate = always(Fate.PASS)
+                await asyncio.to_thread(churn, cluster, "default", 4)
+                await mirror.becomes(await asyncio.to_thread(fresh, cluster, "default"))
     print(f"API server down for {down:.1f} s: {during} requests meanwhile")
     assert during <= REQUESTS_IN_TEN_SECONDS * (1 + down / 10)
 
