@@ -111,21 +111,3 @@ def test_an_invalid_policy_places_nothing_and_says_why_and_others_work_on(scene:
         "ResourcePolicy broken is invalid: spec.units[0].max: must not be negative, is -1"
         " (and 1 more)" in scheduling_message(held)
     )
-
-
-def test_fields_of_later_versions_are_named_in_the_log_once(scene: Scene) -> None:
-    spec = {
-        "selector": {"app": "app"},
-        "matchLabelKeys": ["pod-template-hash"],
-        "units": [{"resource": "ecs", "maxResources": {"cpu": "8"}}],
-    }
-    scene.add_nodes(node("node-0"))
-    scene.add(policy(ACK, scene.namespace, "rich", **spec))
-    scene.cluster.apply(policy(ACK, scene.namespace, "rich", **{**spec, "strategy": "prefer"}))
-    scene.add(pod(scene.namespace, "one", "spillover-scheduler", labels={"app": "app"}))
-    scene.pods.wait_for(lambda pods: any(map(node_of, pods)), 60, "the pod bound")
-    (log,) = scene.cluster.logs("extender")
-    remarks = [line for line in log.read_text().splitlines() if scene.namespace in line]
-    remarks = [line for line in remarks if "does not act on" in line]
-    assert len(remarks) == 1
-    assert '"spec.units[0].maxResources","spec.matchLabelKeys"' in remarks[0]

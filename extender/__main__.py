@@ -14,9 +14,12 @@ from extender.app import Readiness, health_app, scheduler_app
 from extender.binding import BIND_SECONDS, Binding
 from extender.filtering import Filtering
 from extender.metrics import Metrics
+from extender.preempting import Preempting
 from extender.settings import Settings, read_settings
 from extender.watching import reflectors
 from spillover.controller.nudging import Nudger
+from spillover.controller.pod_writer import PodWriter
+from spillover.controller.wait_marks import WaitMarks
 from spillover.core.cache import SchedulingCache
 from spillover.kube.binder import Binder, labels_in_binding
 from spillover.kube.credentials import Credentials, CredentialsError
@@ -32,7 +35,7 @@ async def run(settings: Settings) -> int:
     """Wires the parts together and runs them. Returns the process's exit status."""
     chance, clock = random.SystemRandom(), time.monotonic
     async with ApiSession(Credentials(settings.kubeconfig)) as session:
-        cache = SchedulingCache(settings.conventions(), clock, chance.random)
+        cache = SchedulingCache(settings.conventions(), clock, time.time, chance.random)
         watches = reflectors(session, cache, chance, clock)
         metrics = Metrics(cache, watches)
         binder = Binder(
@@ -47,17 +50,24 @@ async def run(settings: Settings) -> int:
         binding = Binding(cache, binder, metrics, clock, chance)
         nudger = Nudger(
             cache,
-            session,
+            PodWriter(session, report=lambda outcome: metrics.nudges.labels(outcome).inc()),
             now=lambda: datetime.now(UTC),
-            report=lambda outcome: metrics.nudges.labels(outcome).inc(),
+        )
+        wait_marks = WaitMarks(
+            cache.histories,
+            PodWriter(session, report=lambda outcome: metrics.wait_marks.labels(outcome).inc()),
+            chance,
         )
         ready = Readiness(watches)
-        scheduler = scheduler_app(Filtering(cache, metrics), binding, ready, metrics, clock)
+        scheduler = scheduler_app(
+            Filtering(cache, metrics), Preempting(cache, metrics), binding, ready, metrics, clock
+        )
         return await run_together(
             {
                 **{f"watch of {watch.path}": watch.run() for watch in watches},
                 "outcomes": binding.settle_outcomes(),
                 "nudges": nudger.run(),
+                "marks of waits": wait_marks.run(),
                 "scheduler requests": serve(
                     scheduler, settings.address, settings.port, drain_seconds=BIND_SECONDS
                 ),

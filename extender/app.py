@@ -1,4 +1,4 @@
-"""The extender's HTTP interface: /filter and /bind for kube-scheduler, probes and metrics.
+"""The extender's HTTP interface: filter, preempt and bind for kube-scheduler, probes, metrics.
 
 Every failure is answered in one of two ways. What kube-scheduler could have sent gets status 200
 and an `Error`, whose text the scheduler shows with the pod. Anything else gets a 4xx and
@@ -17,7 +17,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from extender.binding import BIND_SECONDS, Binding
 from extender.filtering import Filtering
 from extender.metrics import Metrics
-from spillover.api.extender import BindArgs, BindResult, FilterArgs, FilterResult
+from extender.preempting import Preempting
+from spillover.api.extender import (
+    BindArgs,
+    BindResult,
+    FilterArgs,
+    FilterResult,
+    PreemptArgs,
+    PreemptResult,
+)
 from spillover.kube.reflector import Reflector
 
 LARGEST_REQUEST = 16 * 2**20
@@ -66,6 +74,7 @@ class Readiness:
 
 def scheduler_app(
     filtering: Filtering,
+    preempting: Preempting,
     binding: Binding,
     ready: Readiness,
     metrics: Metrics,
@@ -81,6 +90,13 @@ def scheduler_app(
                 return _json(FilterResult(error=NOT_SYNCED))
             return _json(filtering.filter(args))
 
+    async def preempt(request: web.Request) -> web.Response:
+        deadline = clock() + HOLD_SECONDS
+        args = await _decoded(request, PreemptArgs)
+        if not await ready.synced(deadline - clock()):
+            return _json(PreemptResult())  # there is no field for an error
+        return _json(preempting.preempt(args))
+
     async def bind(request: web.Request) -> web.Response:
         with metrics.bind_seconds.time():
             deadline = clock() + BIND_SECONDS
@@ -90,7 +106,9 @@ def scheduler_app(
             return _json(await binding.bind(args, deadline))
 
     app = web.Application(client_max_size=LARGEST_REQUEST, middlewares=[_errors_as_json])
-    app.add_routes([web.post("/filter", filter_), web.post("/bind", bind)])
+    app.add_routes(
+        [web.post("/filter", filter_), web.post("/preempt", preempt), web.post("/bind", bind)]
+    )
     return app
 
 

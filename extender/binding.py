@@ -9,7 +9,8 @@ from random import Random
 
 from extender.metrics import Metrics
 from spillover.api.extender import BindArgs, BindResult
-from spillover.core.cache import Claim, SchedulingCache
+from spillover.core.cache import SchedulingCache
+from spillover.core.claims import Claim
 from spillover.core.ledger import Flight
 from spillover.kube.backoff import Backoff
 from spillover.kube.binder import Binder, Bound, Busy, Changed, Order, Refused, Unknown

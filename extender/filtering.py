@@ -5,8 +5,8 @@ import logging
 from extender.metrics import Metrics
 from spillover.api.extender import FilterArgs, FilterResult
 from spillover.core.cache import SchedulingCache
-from spillover.core.placement import Placement
 from spillover.core.pods import pod_from_wire
+from spillover.core.verdicts import Placement
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +36,6 @@ class Filtering:
             return FilterResult(
                 node_names=[name for name in args.node_names if name in decision.nodes]
             )
-        self._metrics.decisions.labels("rejected").inc()
+        self._metrics.decisions.labels("waits" if decision.stays else "rejected").inc()
         _log.debug("rejected", extra={**where, "reasons": sorted(set(decision.reasons.values()))})
         return FilterResult(node_names=[], failed_and_unresolvable_nodes=dict(decision.reasons))

@@ -20,8 +20,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.decisions = Counter(
             "spillover_filter_decisions_total",
-            "Answers to filter: placed in a unit, passed (no policy, or nodes of no unit), "
-            "rejected, or error.",
+            "Answers to filter: placed in a unit, passed (no policy, or nodes of no unit), waits "
+            "with a unit, rejected by all, or error.",
             ["outcome"],
             registry=self.registry,
         )
@@ -61,6 +61,18 @@ class Metrics:
         self.nudges = Counter(
             "spillover_nudges_total",
             "Writes to waiting pods so that the scheduler tries them again: written or failed.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.preemptions = Counter(
+            "spillover_preempt_requests_total",
+            "Answers to preempt: some candidates allowed, none of use to the pod, or error.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.wait_marks = Counter(
+            "spillover_wait_marks_total",
+            "Writes of when a pod's wait for a unit's nodes began: written or failed.",
             ["outcome"],
             registry=self.registry,
         )

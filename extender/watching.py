@@ -9,17 +9,21 @@ from typing import Any
 import msgspec
 
 from spillover.api import ack, vke
-from spillover.api.kubernetes import NodeObject, PodObject
+from spillover.api.kubernetes import NodeObject, PodObject, WorkloadObject
 from spillover.core.cache import SchedulingCache
 from spillover.core.dialects import load
 from spillover.core.nodes import Node, node_from_wire
 from spillover.core.pods import Pod, pod_from_wire
 from spillover.core.policy import InvalidPolicy, LoadedPolicy, PolicyKey
+from spillover.core.workloads import Workload, workload_from_wire
 from spillover.kube.reflector import Reflector
 from spillover.kube.session import ApiSession
 
 _NODES = msgspec.json.Decoder(NodeObject)
 _PODS = msgspec.json.Decoder(PodObject)
+_WORKLOADS = msgspec.json.Decoder(WorkloadObject)
+WORKLOAD_KINDS = ("deployments", "replicasets", "statefulsets")
+"""Those that have replicas which maxReplicasRatio is a part of."""
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +57,7 @@ class NodeSink:
 
 
 class PolicySink:
-    """Policies of one dialect. Says once of each policy what is wrong or not acted on yet."""
+    """Policies of one dialect. Says once of each policy what is wrong with it."""
 
     def __init__(self, cache: SchedulingCache, group: str) -> None:
         self._cache = cache
@@ -75,24 +79,38 @@ class PolicySink:
         self._cache.keep_policies(self._group, listed)
 
     def _say(self, policy: LoadedPolicy) -> None:
-        invalid = isinstance(policy, InvalidPolicy)
-        remarks = (
-            tuple(map(str, policy.errors)) if isinstance(policy, InvalidPolicy) else policy.deferred
-        )
-        if not remarks or self._said.get(policy.key) == remarks:
+        if not isinstance(policy, InvalidPolicy):
+            self._said.pop(policy.key, None)
+            return
+        remarks = tuple(map(str, policy.errors))
+        if self._said.get(policy.key) == remarks:
             return
         self._said[policy.key] = remarks
         where = {"policy": str(policy.key), "namespace": policy.key.namespace, "fields": remarks}
-        if invalid:
-            _log.error("policy is invalid: its pods stay Pending", extra=where)
-        else:
-            _log.warning("policy uses fields that this version does not act on", extra=where)
+        _log.error("policy is invalid: its pods stay Pending", extra=where)
+
+
+class WorkloadSink:
+    """Workloads of one kind."""
+
+    def __init__(self, cache: SchedulingCache, kind: str) -> None:
+        self._cache = cache
+        self._kind = kind
+
+    def put(self, item: Workload) -> None:
+        self._cache.put_workload(item)
+
+    def drop(self, item: Workload) -> None:
+        self._cache.drop_workload(item.uid)
+
+    def keep(self, items: list[Workload], version: int) -> None:  # noqa: ARG002 - a Sink's
+        self._cache.keep_workloads(self._kind, {item.uid for item in items})
 
 
 def reflectors(
     session: ApiSession, cache: SchedulingCache, random: Random, clock: Callable[[], float]
 ) -> tuple[Reflector[Any], ...]:
-    """Policies, nodes and pods: each reflector keeps its part of the cache in step."""
+    """Policies, nodes, workloads and pods: each reflector keeps its part of the cache in step."""
     policies = (
         Reflector(
             session,
@@ -104,8 +122,20 @@ def reflectors(
         )
         for dialect in (ack, vke)
     )
+    workloads = (
+        Reflector(
+            session,
+            f"/apis/apps/v1/{kind}",
+            partial(_workload, kind=kind),
+            WorkloadSink(cache, kind),
+            random,
+            clock,
+        )
+        for kind in WORKLOAD_KINDS
+    )
     return (
         *policies,
+        *workloads,
         Reflector(session, "/api/v1/nodes", _node, NodeSink(cache), random, clock),
         Reflector(session, "/api/v1/pods", _pod, PodSink(cache), random, clock),
     )
@@ -113,6 +143,10 @@ def reflectors(
 
 def _policy(raw: bytes | msgspec.Raw, group: str) -> LoadedPolicy:
     return load(msgspec.json.decode(raw, type=dict[str, Any]), group)
+
+
+def _workload(raw: bytes | msgspec.Raw, kind: str) -> Workload:
+    return workload_from_wire(_WORKLOADS.decode(raw), kind)
 
 
 def _node(raw: bytes | msgspec.Raw) -> Node:

@@ -24,6 +24,33 @@ class FilterResult(Struct, frozen=True, rename="pascal", omit_defaults=True):
     error: str = ""
 
 
+class MetaPod(Struct, frozen=True):
+    """A pod to be evicted. Go writes the field in capitals."""
+
+    uid: str = field(name="UID")
+
+
+class MetaVictims(Struct, frozen=True):
+    """The pods that would be evicted on a node. Everything is answered as it came."""
+
+    pods: list[MetaPod] | None = field(default=None, name="Pods")
+    num_pdb_violations: int = field(default=0, name="NumPDBViolations")
+
+
+class PreemptArgs(Struct, frozen=True, rename="pascal"):
+    """Candidate nodes, each with its victims. `node_name_to_victims`, with whole pods, is only sent
+    without nodeCacheCapable, and not read."""
+
+    pod: PodObject
+    node_name_to_meta_victims: dict[str, MetaVictims | None] | None = None
+
+
+class PreemptResult(Struct, frozen=True, rename="pascal"):
+    """Those of the candidates that are of use. There is no field for an error."""
+
+    node_name_to_meta_victims: dict[str, MetaVictims] = {}
+
+
 class BindArgs(Struct, frozen=True, rename="pascal"):
     """The pod to bind and the node that kube-scheduler chose."""
 

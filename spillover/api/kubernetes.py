@@ -3,7 +3,15 @@
 Source: k8s.io/api/core/v1. `null` stands for absent in every field that Go writes with `omitempty`.
 """
 
+import msgspec
 from msgspec import Struct
+
+
+class OwnerReference(Struct, frozen=True):
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+    controller: bool | None = None
 
 
 class ObjectMeta(Struct, frozen=True, rename="camel"):
@@ -15,6 +23,7 @@ class ObjectMeta(Struct, frozen=True, rename="camel"):
     deletion_timestamp: str | None = None
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
+    owner_references: list[OwnerReference] | None = None
 
 
 class Toleration(Struct, frozen=True):
@@ -37,25 +46,52 @@ class Volume(Struct, frozen=True, rename="camel"):
     ephemeral: dict[str, object] | None = None
 
 
+class Resources(Struct, frozen=True):
+    """`requests` as the API server writes them: the quantities are valid."""
+
+    requests: dict[str, str] | None = None
+
+
+class Container(Struct, frozen=True, rename="camel"):
+    name: str = ""
+    resources: Resources = Resources()
+    restart_policy: str | None = None
+
+
 class PodSpec(Struct, frozen=True, rename="camel"):
     node_name: str = ""
     scheduler_name: str = ""
     priority: int | None = None
+    preemption_policy: str | None = None
+    containers: list[Container] | None = None
+    init_containers: list[Container] | None = None
+    overhead: dict[str, str] | None = None
+    resources: Resources | None = None
     tolerations: list[Toleration] | None = None
     volumes: list[Volume] | None = None
     resource_claims: list[dict[str, object]] | None = None
 
 
-class PodCondition(Struct, frozen=True):
+class PodCondition(Struct, frozen=True, rename="camel"):
     type: str
     status: str
     reason: str = ""
     message: str = ""
+    last_transition_time: str | None = None
+
+
+class ContainerStatus(Struct, frozen=True, rename="camel"):
+    name: str = ""
+    resources: Resources | None = None
+    allocated_resources: dict[str, str] | None = None
 
 
 class PodStatus(Struct, frozen=True, rename="camel"):
     phase: str = ""
     conditions: list[PodCondition] | None = None
+    nominated_node_name: str = ""
+    container_statuses: list[ContainerStatus] | None = None
+    init_container_statuses: list[ContainerStatus] | None = None
 
 
 class PodObject(Struct, frozen=True):
@@ -71,6 +107,68 @@ class NodeSpec(Struct, frozen=True):
 class NodeObject(Struct, frozen=True):
     metadata: ObjectMeta
     spec: NodeSpec = NodeSpec()
+
+
+class NodeSelectorRequirement(Struct, frozen=True):
+    key: str
+    operator: str
+    values: list[str] | None = None
+
+
+class NodeSelectorTerm(Struct, frozen=True, rename="camel"):
+    match_expressions: list[NodeSelectorRequirement] | None = None
+    match_fields: list[NodeSelectorRequirement] | None = None
+
+
+class NodeSelector(Struct, frozen=True, rename="camel"):
+    node_selector_terms: list[NodeSelectorTerm] | None = None
+
+
+class NodeAffinity(Struct, frozen=True):
+    required: NodeSelector | None = msgspec.field(
+        default=None, name="requiredDuringSchedulingIgnoredDuringExecution"
+    )
+
+
+class Affinity(Struct, frozen=True, rename="camel"):
+    node_affinity: NodeAffinity | None = None
+
+
+class ConstrainedSpec(Struct, frozen=True, rename="camel"):
+    node_selector: dict[str, str] | None = None
+    affinity: Affinity | None = None
+
+
+class ConstrainedPod(Struct, frozen=True):
+    """What a pod demands of its node, besides resources and taints."""
+
+    spec: ConstrainedSpec
+
+
+class CapacitySpec(Struct, frozen=True):
+    unschedulable: bool = False
+
+
+class CapacityStatus(Struct, frozen=True):
+    allocatable: dict[str, str] | None = None
+
+
+class NodeCapacity(Struct, frozen=True):
+    """What a node offers."""
+
+    spec: CapacitySpec = CapacitySpec()
+    status: CapacityStatus = CapacityStatus()
+
+
+class WorkloadSpec(Struct, frozen=True):
+    replicas: int | None = None
+
+
+class WorkloadObject(Struct, frozen=True):
+    """What Deployments, ReplicaSets and StatefulSets have in common (k8s.io/api/apps/v1)."""
+
+    metadata: ObjectMeta
+    spec: WorkloadSpec = WorkloadSpec()
 
 
 def parse_version(text: str) -> int:

@@ -1,60 +1,60 @@
 """All that a decision rests on, kept up to date by the watches: pods, nodes, policies, ledger."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 
-from spillover.api.kubernetes import Taint
-from spillover.api.labels import DELETION_COST, MAX_ANNOTATIONS_BYTES, annotations_size
+from spillover.api.labels import MAX_ANNOTATIONS_BYTES, annotations_size
+from spillover.core.claims import Claim, annotations_for, labels_for
 from spillover.core.conventions import NodeConventions
-from spillover.core.ledger import Flight, Ledger
-from spillover.core.matching import PolicyIndex, unit_of
+from spillover.core.demand import Demand, History, demand_of, group_of
+from spillover.core.histories import Histories
+from spillover.core.ledger import Ledger
+from spillover.core.limits import LedgerView, Usage
+from spillover.core.matching import PolicyIndex, counted
 from spillover.core.nodes import Node, NodeIndex
-from spillover.core.placement import Decision, Placement, Rejected, decide, find_placement
-from spillover.core.pods import POLICY_ANNOTATION, UNIT_ANNOTATION, Pod
+from spillover.core.placement import Decision, World, decide, find, is_first_choice
+from spillover.core.pods import WAITING_ANNOTATION, Pod
 from spillover.core.policy import LoadedPolicy, Policy, PolicyKey, Unit, UnitKey
-from spillover.core.waiting import WaitingPods
-
-DELETION_COST_STEP = 100
+from spillover.core.preemption import choose
+from spillover.core.verdicts import Evicting, Placement, Rejected, Waiting
+from spillover.core.waiting import Prospect, WaitingPods
+from spillover.core.workloads import Workload, Workloads
 
 MOST_SCHEDULERS = 64
 """Names of schedulers that ask us. Ours has one for each of its profiles."""
 
+PREEMPT_SECONDS = 0.3
+"""From filter's refusal of every node to the scheduler's call of preempt, in the same attempt."""
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """The right to bind `pod` to `node` once, with what the Binding carries. `flight` goes back to
-    the ledger with the outcome. `tolerate` are taints that would evict the pod at once."""
-
-    pod: Pod
-    node: str
-    flight: Flight
-    policy: str
-    unit: str
-    labels: dict[str, str]
-    annotations: dict[str, str]
-    tolerate: tuple[Taint, ...]
+NOT_FIRST_CHOICE = "node(s) were nominated, and are not the pod's first choice"
 
 
 class SchedulingCache:
     """Single-threaded: every method runs in one step of the event loop, so that a check and the
-    reservation that follows from it cannot be parted. `clock` gives seconds, `jitter` numbers from
-    0 to 1 by chance."""
+    reservation that follows from it cannot be parted. `clock` gives seconds, `wall_clock` those
+    since 1970, `jitter` numbers from 0 to 1 by chance."""
 
     def __init__(
         self,
         conventions: NodeConventions,
         clock: Callable[[], float],
+        wall_clock: Callable[[], float],
         jitter: Callable[[], float],
     ) -> None:
+        self._wall_clock = wall_clock
         self.nodes = NodeIndex(conventions)
         self.policies = PolicyIndex()
         self.ledger = Ledger(clock)
+        self.workloads = Workloads()
+        self.histories = Histories(clock)
         self.waiting = WaitingPods(clock, jitter)
         self._schedulers: set[str] = set()  # those that have asked us
         self._pods: dict[str, Pod] = {}
         self._pods_seen = 0  # the newest version that the watch of pods has shown
         self._pods_by_namespace: dict[str, set[str]] = {}
         self._pods_by_node: dict[str, set[str]] = {}
+        self._listed = False  # whether a complete list of pods was taken
 
     # --- what the watches say ------------------------------------------------------------------
 
@@ -77,6 +77,9 @@ class SchedulingCache:
         ]
         for uid in gone:
             self._forget(uid)
+        if not self._listed:
+            self._listed = True
+            self._resume_waits()
 
     def put_node(self, node: Node) -> None:
         if self.nodes.get(node.name) == node:
@@ -113,6 +116,24 @@ class SchedulingCache:
         for key in set(self.policies.keys(group)) - listed:
             self.drop_policy(key)
 
+    def put_workload(self, workload: Workload) -> None:
+        if self.workloads.get(workload.uid) != workload:
+            with_ratio = self._desired(workload.namespace)
+            self.workloads.put(workload)
+            self._desired_changed(workload.namespace, with_ratio)
+
+    def drop_workload(self, uid: str) -> None:
+        workload = self.workloads.get(uid)
+        if workload is not None:
+            with_ratio = self._desired(workload.namespace)
+            self.workloads.drop(uid)
+            self._desired_changed(workload.namespace, with_ratio)
+
+    def keep_workloads(self, kind: str, listed: Set[str]) -> None:
+        """Drop the workloads of a kind that a complete list lacks."""
+        for uid in self.workloads.uids(kind) - listed:
+            self.drop_workload(uid)
+
     # --- what the scheduler asks ---------------------------------------------------------------
 
     def obstacle(self, pod: Pod) -> str | None:
@@ -130,12 +151,32 @@ class SchedulingCache:
         scheduler sees it; there must be no obstacle."""
         self._meet(pod.scheduler)
         decision = self._decide(pod, offered)
+        if list(offered) != [pod.nominated]:
+            self.histories.call_is_full(pod.uid)
+        elif not self._is_wanted(pod, decision) and self.histories.refuse_probe(pod):
+            # Somebody's hint, not the choice among all nodes, which follows at once.
+            self.ledger.release(pod.uid)
+            return Rejected(dict.fromkeys(offered, NOT_FIRST_CHOICE))
+        self._reserve(pod, decision)
         if isinstance(decision, Placement):
             self.waiting.forget(pod.uid)
+            self.histories.forget(pod.uid)
         else:
-            reasons = frozenset(decision.reasons.values())
-            self.waiting.rejected(pod, self._policy_key(pod), frozenset(offered), reasons)
+            self._remember(pod, offered, decision)
         return decision
+
+    def preempt(self, pod: Pod, victims: Mapping[str, Sequence[str]]) -> Set[str]:
+        """The nodes, of those that `victims` has, whose victims (by uid) may be evicted for the
+        pod. There must be no obstacle."""
+        policy = self._policy(pod)
+        known = {name: [self._pods.get(uid) for uid in uids] for name, uids in victims.items()}
+        only = self.histories.trying(pod.uid)
+        demand = self._demand(pod, policy)
+        eviction = choose(pod, demand, policy, known, self._world(), self._counts_under, only)
+        if eviction.nodes and eviction.unit is not None:
+            self.ledger.hold(pod, eviction.unit)
+            self.waiting.demand_changed(pod.uid, self._shape)
+        return eviction.nodes
 
     def due_nudges(self) -> list[Pod]:
         """Waiting pods that filter would place now, for all we know, and that nobody tells the
@@ -154,19 +195,20 @@ class SchedulingCache:
         if pod.node or pod.terminating or pod.finished:
             return "the pod is bound, being deleted or finished already"
         self.learn(pod)
-        policy = self.policies.for_pod(pod.namespace, pod.labels)
+        policy = self._policy(pod)
         reservation = self.ledger.reservation(uid, node)
         if reservation is None or reservation.policy != (policy.key if policy else None):
             decision = self._decide(pod, [node])
+            self._reserve(pod, decision)
             if isinstance(decision, Rejected):
                 return decision.reasons[node]
             reservation = self.ledger.reservation(uid, node)
         if reservation is None:
             raise AssertionError("a placement on a node reserves that node")
         unit = None
-        if isinstance(policy, Policy) and reservation.unit is not None:
-            unit = policy.unit(reservation.unit.unit)
-        annotations = _annotations(pod, policy, unit)
+        if isinstance(policy, Policy) and reservation.slot.unit is not None:
+            unit = policy.unit(reservation.slot.unit.unit)
+        annotations = annotations_for(pod, policy, unit)
         if annotations_size({**pod.annotations, **annotations}) > MAX_ANNOTATIONS_BYTES:
             self.ledger.release(uid)
             return "the pod's annotations and those of the unit are too large together"
@@ -176,7 +218,7 @@ class SchedulingCache:
             flight=self.ledger.start_binding(uid),
             policy=policy.key.name if policy else "",
             unit=unit.title if unit else "",
-            labels=dict(unit.pod_labels) if unit else {},
+            labels=labels_for(pod, unit) if unit else {},
             annotations=annotations,
             tolerate=self.nodes.evictions(node, pod.tolerations) if unit and unit.virtual else (),
         )
@@ -189,28 +231,110 @@ class SchedulingCache:
 
     # --- within --------------------------------------------------------------------------------
 
+    def _policy(self, pod: Pod) -> LoadedPolicy | None:
+        return self.policies.for_pod(pod.namespace, pod.labels)
+
+    def _world(self, ledger: LedgerView | None = None) -> World:
+        now = self._wall_clock()
+        return World(ledger or self.ledger, self.nodes, self.workloads, self, now)
+
+    def has_below(self, priority: int, names: Set[str]) -> bool:
+        """Whether a live pod of less than this priority is on one of these nodes."""
+        return any(
+            self._pods[uid].priority < priority and not self._pods[uid].finished
+            for name in names
+            for uid in self._pods_by_node.get(name, ())
+        )
+
+    def _history(self, pod: Pod, policy: LoadedPolicy | None) -> History:
+        held = self.ledger.held(pod.uid)
+        nominated = held.unit if held and policy and held.policy == policy.key else ""
+        return replace(self.histories.of(pod.uid), nominated=nominated)
+
+    def _demand(self, pod: Pod, policy: LoadedPolicy | None) -> Demand:
+        return demand_of(pod, policy, self._history(pod, policy))
+
+    def _shape(self, pod: Pod) -> tuple[PolicyKey | None, Demand]:
+        """What decides about a waiting pod, besides the nodes."""
+        policy = self._policy(pod)
+        return (policy.key if policy is not None else None), self._demand(pod, policy)
+
     def _decide(self, pod: Pod, offered: Sequence[str]) -> Decision:
-        policy = self.policies.for_pod(pod.namespace, pod.labels)
-        decision = decide(pod, offered, policy, self.ledger, self.nodes)
+        policy = self._policy(pod)
+        return decide(pod, offered, policy, self._world(), self._history(pod, policy))
+
+    def _reserve(self, pod: Pod, decision: Decision) -> None:
         match decision:
             case Placement():
+                policy = self._policy(pod)
                 key = policy.key if policy is not None else None
                 self.ledger.reserve(pod, key, decision.unit_key, decision.nodes)
             case Rejected():
                 self.ledger.release(pod.uid)
-        return decision
+
+    def _is_wanted(self, pod: Pod, decision: Decision) -> bool:
+        """Whether the pod goes to its nominated node, whatever other nodes there are."""
+        if not isinstance(decision, Placement):
+            return False
+        held = self.ledger.held(pod.uid)
+        if held is not None and held == decision.unit_key:
+            return True  # we have nominated it
+        demand = self._demand(pod, decision.policy)
+        return is_first_choice(decision, pod.uid, demand, self._world())
+
+    def _remember(self, pod: Pod, offered: Sequence[str], decision: Rejected) -> None:
+        stays = decision.stays
+        match stays:
+            case Waiting(unit=unit, since=float(since)):
+                self.histories.wait(pod, unit.identity, since)
+            case Evicting(unit=unit):
+                self.histories.try_in(pod, unit.identity)
+        self.waiting.rejected(
+            pod,
+            *self._shape(pod),
+            frozenset(offered),
+            frozenset(decision.reasons.values()),
+            rest_seconds=PREEMPT_SECONDS if isinstance(stays, Evicting) else 0.0,
+        )
 
     def _find(
-        self, pod: Pod, offered: frozenset[str] | None, held: Mapping[UnitKey, int]
-    ) -> Placement | None:
+        self,
+        pod: Pod,
+        demand: Demand,
+        offered: frozenset[str] | None,
+        held: Mapping[UnitKey, Usage],
+    ) -> Prospect:
         """What `place` would answer, with the slots that are held for others counted."""
-        policy = self.policies.for_pod(pod.namespace, pod.labels)
+        world = self._world(_WithHeld(self.ledger, held))
         names = self.nodes.names() if offered is None else offered
-        return find_placement(pod, names, policy, _Held(self.ledger, held), self.nodes)
+        found = find(pod.uid, demand, names, self._policy(pod), world)
+        if isinstance(found, Waiting) and found.until is not None:
+            return found.until - world.now
+        return found if isinstance(found, Placement) else inf
 
-    def _policy_key(self, pod: Pod) -> PolicyKey | None:
-        policy = self.policies.for_pod(pod.namespace, pod.labels)
-        return policy.key if policy is not None else None
+    def _counts_under(self, pod: Pod) -> UnitKey | None:
+        return counted(pod, self.policies, self.nodes).slot.unit
+
+    def _resume_waits(self) -> None:
+        """Timed waits that an earlier process has begun: nobody may ask before they end."""
+        for pod in self._pods.values():
+            if pod.is_refused and WAITING_ANNOTATION in pod.annotations:
+                self.waiting.rejected(pod, *self._shape(pod), None)
+
+    def _desired(self, namespace: str) -> dict[PolicyKey, int]:
+        """The replicas that are wanted for each policy with a ratio."""
+        return {
+            policy.key: self.workloads.desired(policy.key)
+            for policy in self.policies.of_namespace(namespace)
+            if isinstance(policy, Policy) and policy.has_ratio
+        }
+
+    def _desired_changed(self, namespace: str, before: Mapping[PolicyKey, int]) -> None:
+        now = self._desired(namespace)
+        if any(now.get(key, 0) < count for key, count in before.items()):
+            self.ledger.release_namespace(namespace)  # bind decides anew, under the lower maximum
+        if now != before:
+            self.waiting.slots_freed([namespace])
 
     def _meet(self, scheduler: str) -> None:
         """The first call of a scheduler: what it asked before, it asked another process, which has
@@ -221,7 +345,7 @@ class SchedulingCache:
         self._schedulers.add(scheduler)
         for pod in self._pods.values():
             if pod.scheduler == scheduler and pod.is_refused:
-                self.waiting.rejected(pod, self._policy_key(pod), None)
+                self.waiting.rejected(pod, *self._shape(pod), None)
 
     def _take_in(self, pod: Pod) -> None:
         known = self._pods.get(pod.uid)
@@ -237,9 +361,11 @@ class SchedulingCache:
         pod = self._pods.pop(uid, None)
         self.ledger.forget(uid)
         self.waiting.forget(uid)
+        self.histories.forget(uid)
         if pod is not None:
             _discard(self._pods_by_namespace, pod.namespace, uid)
             _discard(self._pods_by_node, pod.node, uid)
+            self._count_for_ratio(pod, None)
 
     def _newest(self, uid: str, node: str) -> Pod | None:
         """The scheduler's view of the pod or the watch's, whichever is newer."""
@@ -254,27 +380,41 @@ class SchedulingCache:
     def _account(self, pod: Pod) -> None:
         if pod.node or pod.finished or pod.terminating:
             self.waiting.forget(pod.uid)
+            self.histories.forget(pod.uid)
         else:
-            self.waiting.seen(pod, self._policy_key)
-        if pod.finished or (pod.terminating and pod.node):
-            # ignoreTerminatingPod, by default true: a pod that is being deleted does not count.
+            self.waiting.seen(pod, self._shape)
+        if pod.finished:
             self.ledger.forget(pod.uid)
         elif pod.node:
-            self.ledger.see_bound(pod, unit_of(pod, self.policies, self.nodes))
+            self.ledger.see_bound(pod.uid, counted(pod, self.policies, self.nodes))
         else:
             self.ledger.see_unbound(pod)
+        live = not (pod.finished or pod.terminating)
+        self._count_for_ratio(pod, self._policy(pod) if live else None)
+
+    def _count_for_ratio(self, pod: Pod, policy: LoadedPolicy | None) -> None:
+        """`policy`: that of a live pod."""
+        ratio = isinstance(policy, Policy) and policy.has_ratio
+        key = policy.key if policy is not None and ratio else None
+        if not self.workloads.is_news(pod.uid, key, pod.owner):
+            return
+        before = self._desired(pod.namespace)
+        self.workloads.count_pod(pod.uid, key, pod.owner)
+        self._desired_changed(pod.namespace, before)
 
     def _account_all(self, uids: Iterable[str]) -> None:
         for uid in uids:
             self._account(self._pods[uid])
 
     def _policy_changed(self, key: PolicyKey) -> None:
-        self.waiting.policies_changed(key.namespace, self._policy_key)
+        self.waiting.policies_changed(key.namespace, self._shape)
         self.ledger.release_namespace(key.namespace)
-        bound = (
-            uid for uid in self._pods_by_namespace.get(key.namespace, ()) if self._pods[uid].node
-        )
-        self._account_all(bound)
+        for flight in self.ledger.flights():
+            unit = flight.slot.unit
+            policy = self.policies.get(unit.policy) if unit is not None else None
+            if unit is not None and isinstance(policy, Policy):
+                self.ledger.recount(flight, unit._replace(group=group_of(flight.pod, policy)))
+        self._account_all(list(self._pods_by_namespace.get(key.namespace, ())))
 
     def _release_pools(self, policy: LoadedPolicy | None) -> None:
         for unit in _units(policy):
@@ -282,35 +422,22 @@ class SchedulingCache:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """The ledger, with slots that are held for nudged pods."""
+class _WithHeld:
+    """The ledger, with what is held for nudged pods."""
 
     ledger: Ledger
-    held: Mapping[UnitKey, int]
+    held: Mapping[UnitKey, Usage]
 
-    def taken(self, unit: UnitKey, besides: str) -> int:
-        return self.ledger.taken(unit, besides) + self.held.get(unit, 0)
+    def usage(self, unit: UnitKey, besides: str) -> Usage:
+        used, held = self.ledger.usage(unit, besides), self.held.get(unit)
+        return used if held is None else used + held
+
+    def has_terminating(self, policy: PolicyKey, unit: str) -> bool:
+        return self.ledger.has_terminating(policy, unit)
 
 
 def _units(policy: LoadedPolicy | None) -> Sequence[Unit]:
     return policy.units if isinstance(policy, Policy) else ()
-
-
-def _annotations(pod: Pod, policy: LoadedPolicy | None, unit: Unit | None) -> dict[str, str]:
-    """What the Binding writes. Marks that a user copied from another pod are overwritten."""
-    marks = {
-        POLICY_ANNOTATION: str(policy.key) if policy else "",
-        UNIT_ANNOTATION: unit.identity if unit else "",
-    }
-    if not isinstance(policy, Policy):
-        return {key: value for key, value in marks.items() if key in pod.annotations}
-    if unit is None:
-        return marks
-    cost = {DELETION_COST: str(DELETION_COST_STEP * policy.rank_from_end(unit))}
-    annotations = {**cost, **unit.pod_annotations, **marks}
-    if DELETION_COST in pod.annotations:
-        del annotations[DELETION_COST]
-    return annotations
 
 
 def _discard(index: dict[str, set[str]], key: str, uid: str) -> None:

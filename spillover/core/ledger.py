@@ -10,24 +10,43 @@ A pod has at most one slot, in one of three states:
                        ▼                        ▼                                       ▼
                       gone ◀─────────────────── pod deleted or finished ────────────── gone
 
-Only `reserved` expires. Counting is by unit identity; a slot may belong to no unit (a pod under no
-policy, or on nodes of no unit): it then tells the state of the pod's binding and counts nowhere.
+Only `reserved` expires. Counting is by unit identity and group; a slot may belong to no unit (a pod
+under no policy, or on nodes of no unit): it then tells the state of the pod's binding and counts
+nowhere.
+
+Beside that, a waiting pod for which others were preempted holds a slot (`hold`) until it is placed
+or the scheduler gives up the nomination, so that nobody else gets what was freed for it.
 """
 
 from collections import Counter
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cachetools import TLRUCache
 
+from spillover.core.limits import Usage
 from spillover.core.pods import Pod
 from spillover.core.policy import PolicyKey, UnitKey
+from spillover.core.resources import Requests
 
 RESERVATION_SECONDS = 60.0
 SLOW_RESERVATION_SECONDS = 660.0
 """For pods with volumes or claims: PreBind waits up to 600 s (the scheduler's bindTimeout)."""
 
+HOLD_SECONDS = 30.0
+"""From an answer to preempt to the nomination in the pod's status."""
+NOMINATED_SECONDS = 3600.0
+"""For the preempted pods to end. After that others may have the slot."""
+
 MAX_RESERVATIONS = 100_000
+
+
+class Slot(NamedTuple):
+    """What a pod takes: a place in `unit` (None: it counts nowhere) and its requests."""
+
+    unit: UnitKey | None
+    requests: Requests = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +55,26 @@ class Reservation:
     `policy`; `expires` is in seconds of the ledger's clock."""
 
     policy: PolicyKey | None
-    unit: UnitKey | None
+    slot: Slot
     pod: Pod
     nodes: Set[str]
     expires: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """`shown`: the watch has shown the pod's nomination. `expires` as in Reservation."""
+
+    slot: Slot
+    shown: bool
+    expires: float
+
+
+class Bound(NamedTuple):
+    """Where a bound pod counts, and which unit it is leaving, whether it counts there or not."""
+
+    slot: Slot
+    leaving: tuple[PolicyKey, str] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +85,8 @@ class Flight:
     `fenced_from` is the pod version it was sent with, once its outcome is unknown: an unbound pod
     at a newer version proves that the write did not commit."""
 
-    unit: UnitKey | None
+    pod: Pod
+    slot: Slot
     fenced_from: int | None = None
 
 
@@ -62,23 +98,35 @@ class Ledger:
         # Time stands still within one operation: what the cache drops by itself would stay counted.
         self._now = clock()
         self._reserved: TLRUCache[str, Reservation] = TLRUCache(
-            MAX_RESERVATIONS,
-            ttu=lambda _uid, reservation, _now: reservation.expires,
-            timer=lambda: self._now,
+            MAX_RESERVATIONS, ttu=lambda _uid, kept, _now: kept.expires, timer=lambda: self._now
+        )
+        self._held: TLRUCache[str, Hold] = TLRUCache(
+            MAX_RESERVATIONS, ttu=lambda _uid, kept, _now: kept.expires, timer=lambda: self._now
         )
         self._binding: dict[str, Flight] = {}
-        self._bound: dict[str, UnitKey | None] = {}
-        self._taken: Counter[UnitKey] = Counter()
+        self._bound: dict[str, Bound] = {}
+        self._pods: Counter[UnitKey] = Counter()
+        self._resources: dict[UnitKey, Counter[str]] = {}
+        self._leaving: Counter[tuple[PolicyKey, str]] = Counter()
         self._freed: set[UnitKey] = set()
 
-    def taken(self, unit: UnitKey, besides: str) -> int:
-        """Slots of a unit in use, not counting what the pod of uid `besides` has reserved."""
+    def usage(self, unit: UnitKey, besides: str) -> Usage:
+        """What is taken of a unit, not counting what the pod of uid `besides` has reserved."""
         self._expire()
-        own = self._reserved.get(besides)
-        return self._taken[unit] - (1 if own is not None and own.unit == unit else 0)
+        pods = self._pods[unit]
+        resources = self._resources.get(unit, Counter())
+        for own in (self._reserved.get(besides), self._held.get(besides)):
+            if own is not None and own.slot.unit == unit:
+                pods -= 1
+                resources = resources - Counter(dict(own.slot.requests))
+        return Usage(pods, resources)
+
+    def has_terminating(self, policy: PolicyKey, unit: str) -> bool:
+        """Whether a pod that was bound to the unit, in any group, is being deleted."""
+        return self._leaving[policy, unit] > 0
 
     def take_freed(self) -> set[UnitKey]:
-        """Units that a slot may have become free in since the last call."""
+        """Units that a slot may have become free in since the last call, or that a pod has left."""
         self._expire()
         freed, self._freed = self._freed, set()
         return freed
@@ -94,25 +142,27 @@ class Ledger:
     def reserve(
         self, pod: Pod, policy: PolicyKey | None, unit: UnitKey | None, nodes: Set[str]
     ) -> None:
-        """Replaces what the pod had reserved before. Raises ValueError for a pod that is binding or
-        bound: it has its slot."""
+        """Replaces what the pod had reserved or held before. Raises ValueError for a pod that is
+        binding or bound: it has its slot."""
         if self.in_flight(pod.uid) or self.is_bound(pod.uid):
             raise ValueError(f"pod {pod.uid} is binding or bound")
         self.release(pod.uid)
+        self.let_go(pod.uid)
         if len(self._reserved) >= MAX_RESERVATIONS:
             # Losing a reservation is safe: bind then decides again.
             _, oldest = self._reserved.popitem()
-            self._count(oldest.unit, -1)
+            self._count(oldest.slot, -1)
         seconds = SLOW_RESERVATION_SECONDS if pod.slow_to_bind else RESERVATION_SECONDS
-        self._reserved[pod.uid] = Reservation(policy, unit, pod, nodes, self._now + seconds)
-        self._count(unit, +1)
+        slot = Slot(unit, pod.requests)
+        self._reserved[pod.uid] = Reservation(policy, slot, pod, nodes, self._now + seconds)
+        self._count(slot, +1)
 
     def release(self, uid: str) -> None:
         """End a reservation, if there is one."""
         self._expire()
         reservation = self._reserved.pop(uid, None)
         if reservation is not None:
-            self._count(reservation.unit, -1)
+            self._count(reservation.slot, -1)
 
     def release_namespace(self, namespace: str) -> None:
         """End the reservations in a namespace whose policies have changed: bind decides anew."""
@@ -127,6 +177,29 @@ class Ledger:
         reservation = self._reserved.get(uid)
         return reservation if reservation is not None and node in reservation.nodes else None
 
+    def hold(self, pod: Pod, unit: UnitKey) -> None:
+        """Keep what is being freed in a unit for a waiting pod that others were preempted for."""
+        self.let_go(pod.uid)
+        if len(self._held) >= MAX_RESERVATIONS:
+            _, oldest = self._held.popitem()
+            self._count(oldest.slot, -1)
+        slot = Slot(unit, pod.requests)
+        self._held[pod.uid] = Hold(slot, shown=False, expires=self._now + HOLD_SECONDS)
+        self._count(slot, +1)
+
+    def let_go(self, uid: str) -> None:
+        """End a hold, if there is one."""
+        self._expire()
+        hold = self._held.pop(uid, None)
+        if hold is not None:
+            self._count(hold.slot, -1)
+
+    def held(self, uid: str) -> UnitKey | None:
+        """The unit in which a waiting pod holds a slot."""
+        self._expire()
+        hold = self._held.get(uid)
+        return hold.slot.unit if hold is not None else None
+
     def in_flight(self, uid: str) -> bool:
         """Whether a binding of the pod was sent and its outcome is not known."""
         return uid in self._binding
@@ -138,8 +211,18 @@ class Ledger:
     def start_binding(self, uid: str) -> Flight:
         """reserved → binding. The pod must have a live reservation."""
         reservation = self._reserved.pop(uid)
-        flight = self._binding[uid] = Flight(reservation.unit)
+        flight = self._binding[uid] = Flight(reservation.pod, reservation.slot)
         return flight
+
+    def flights(self) -> Iterator[Flight]:
+        return iter(list(self._binding.values()))
+
+    def recount(self, flight: Flight, unit: UnitKey | None) -> None:
+        """The policy has changed what a pod counts under whose binding is under way."""
+        if self.is_open(flight.pod.uid, flight):
+            self._count(flight.slot, -1)
+            flight.slot = flight.slot._replace(unit=unit)
+            self._count(flight.slot, +1)
 
     def is_open(self, uid: str, flight: Flight) -> bool:
         """Whether the outcome of this very binding is still to be found out."""
@@ -153,20 +236,22 @@ class Ledger:
     def bound(self, uid: str, flight: Flight) -> None:
         """binding → bound, on the API server's word. The watch confirms it later."""
         if self.is_open(uid, flight):
-            self._bound[uid] = self._binding.pop(uid).unit
+            self._bound[uid] = Bound(self._binding.pop(uid).slot)
 
     def not_bound(self, uid: str, flight: Flight) -> None:
         """binding → gone, on the API server's word."""
         if self.is_open(uid, flight):
             self._end_binding(uid)
 
-    def see_bound(self, pod: Pod, unit: UnitKey | None) -> None:
-        """The watch shows a live pod on a node: it counts in `unit` from now on."""
-        if self.is_bound(pod.uid) and self._bound[pod.uid] == unit:
+    def see_bound(self, uid: str, state: Bound) -> None:
+        """The watch shows a live pod on a node: it counts as `state` says from now on."""
+        if self._bound.get(uid) == state:
             return
-        self.forget(pod.uid)
-        self._bound[pod.uid] = unit
-        self._count(unit, +1)
+        self.forget(uid)
+        self._bound[uid] = state
+        self._count(state.slot, +1)
+        if state.leaving is not None:
+            self._leaving[state.leaving] += 1
 
     def see_unbound(self, pod: Pod) -> None:
         """The watch shows a pod on no node. That ends a reservation when the scheduler has refused
@@ -181,28 +266,52 @@ class Ledger:
         binding = self._binding.get(pod.uid)
         if binding and binding.fenced_from is not None and pod.version > binding.fenced_from:
             self._end_binding(pod.uid)
+        self._see_nomination(pod)
 
     def forget(self, uid: str) -> None:
         """The pod is gone, or will be counted anew."""
         self.release(uid)
+        self.let_go(uid)
         if uid in self._binding:
             self._end_binding(uid)
-        if uid in self._bound:
-            self._count(self._bound.pop(uid), -1)
+        bound = self._bound.pop(uid, None)
+        if bound is None:
+            return
+        self._count(bound.slot, -1)
+        if bound.leaving is not None:
+            self._leaving[bound.leaving] -= 1
+            if not self._leaving[bound.leaving]:
+                del self._leaving[bound.leaving]
+            self._freed.add(UnitKey(*bound.leaving))
+
+    def _see_nomination(self, pod: Pod) -> None:
+        hold = self._held.get(pod.uid)
+        if hold is None:
+            return
+        if pod.terminating or (hold.shown and not pod.nominated):
+            self.let_go(pod.uid)
+        elif pod.nominated and not hold.shown:
+            self._held[pod.uid] = Hold(hold.slot, shown=True, expires=self._now + NOMINATED_SECONDS)
 
     def _end_binding(self, uid: str) -> None:
-        self._count(self._binding.pop(uid).unit, -1)
+        self._count(self._binding.pop(uid).slot, -1)
 
     def _expire(self) -> None:
         self._now = self._clock()
         for _, reservation in self._reserved.expire():
-            self._count(reservation.unit, -1)
+            self._count(reservation.slot, -1)
+        for _, hold in self._held.expire():
+            self._count(hold.slot, -1)
 
-    def _count(self, unit: UnitKey | None, change: int) -> None:
+    def _count(self, slot: Slot, change: int) -> None:
+        unit = slot.unit
         if unit is None:
             return
-        self._taken[unit] += change
+        self._pods[unit] += change
         if change < 0:
             self._freed.add(unit)
-        if not self._taken[unit]:
-            del self._taken[unit]
+        resources = self._resources.setdefault(unit, Counter())
+        for name, amount in slot.requests:
+            resources[name] += change * amount
+        if not self._pods[unit]:
+            del self._pods[unit], self._resources[unit]

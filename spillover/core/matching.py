@@ -1,11 +1,13 @@
 """Which policy a pod is under, and which unit a bound pod counts in."""
 
 from bisect import insort
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from spillover.core.demand import group_of
+from spillover.core.ledger import Bound, Slot
 from spillover.core.nodes import NodeIndex
 from spillover.core.pods import POLICY_ANNOTATION, UNIT_ANNOTATION, Pod
-from spillover.core.policy import LoadedPolicy, Policy, PolicyKey, UnitKey
+from spillover.core.policy import LoadedPolicy, Policy, PolicyKey, Unit, UnitKey
 from spillover.core.selectors import includes
 
 
@@ -36,6 +38,10 @@ class PolicyIndex:
     def keys(self, group: str) -> Iterator[PolicyKey]:
         return (key for key in self._by_key if key.group == group)
 
+    def of_namespace(self, namespace: str) -> Sequence[LoadedPolicy]:
+        """The oldest first."""
+        return self._by_namespace.get(namespace, ())
+
     def for_pod(self, namespace: str, labels: Mapping[str, str]) -> LoadedPolicy | None:
         """The oldest policy of the namespace that selects the labels, valid or not."""
         return next(
@@ -52,24 +58,24 @@ def _age(policy: LoadedPolicy) -> tuple[str, str, str]:
     return (policy.created, policy.key.name, policy.key.group)
 
 
-def unit_of(pod: Pod, policies: PolicyIndex, nodes: NodeIndex) -> UnitKey | None:
-    """The unit that a bound pod counts in.
+def unit_of(pod: Pod, policies: PolicyIndex, nodes: NodeIndex) -> tuple[Policy, Unit] | None:
+    """The unit that a bound pod belongs to, whether it counts there or not.
 
-    A pod that we bound counts where its annotation says, and nowhere once that unit is removed. A
-    pod that others bound counts in the first unit whose nodes, labels and annotations it has.
+    A pod that we bound belongs where its annotation says, and nowhere once that unit is removed. A
+    pod that others bound belongs to the first unit whose nodes, labels and annotations it has.
     """
     group, _, name = pod.annotations.get(POLICY_ANNOTATION, "").partition("/")
     placed_by = policies.get(PolicyKey(group, pod.namespace, name))
     if placed_by is not None:
         identity = pod.annotations.get(UNIT_ANNOTATION, "")
-        known = isinstance(placed_by, Policy) and placed_by.unit(identity) is not None
-        return UnitKey(placed_by.key, identity) if known else None
+        known = placed_by.unit(identity) if isinstance(placed_by, Policy) else None
+        return (placed_by, known) if isinstance(placed_by, Policy) and known is not None else None
     policy = policies.for_pod(pod.namespace, pod.labels)
     if not isinstance(policy, Policy):
         return None
     return next(
         (
-            UnitKey(policy.key, unit.identity)
+            (policy, unit)
             for unit in policy.units
             if pod.node in nodes.members(unit.pool)
             and includes(pod.labels, unit.pod_labels)
@@ -77,3 +83,18 @@ def unit_of(pod: Pod, policies: PolicyIndex, nodes: NodeIndex) -> UnitKey | None
         ),
         None,
     )
+
+
+def counted(pod: Pod, policies: PolicyIndex, nodes: NodeIndex) -> Bound:
+    """Where a bound pod counts, and which unit it is leaving."""
+    found = unit_of(pod, policies, nodes)
+    if found is None:
+        return Bound(Slot(None))
+    policy, unit = found
+    leaving = (policy.key, unit.identity) if pod.terminating else None
+    if pod.terminating and policy.ignore_terminating_pod:
+        return Bound(Slot(None), leaving)
+    if policy.ignore_previous_pod and (pod.since or pod.created) < policy.created:
+        return Bound(Slot(None), leaving)
+    key = UnitKey(policy.key, unit.identity, group_of(pod, policy))
+    return Bound(Slot(key, pod.requests), leaving)

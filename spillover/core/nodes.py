@@ -101,6 +101,10 @@ class NodeIndex:
         }
         return names - refused
 
+    def real(self, names: Set[str]) -> Set[str]:
+        """Those of `names`, all known, that are no virtual nodes."""
+        return {name for name in names if not self._is_virtual(self._nodes[name])}
+
     def evictions(self, name: str, tolerations: Iterable[Toleration]) -> tuple[Taint, ...]:
         """The provider taints of a node that would evict a pod with these tolerations."""
         node = self._nodes.get(name)

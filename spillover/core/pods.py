@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from spillover.api.kubernetes import PodObject, PodSpec, Toleration, parse_version
+from spillover.core.resources import Requests, pod_requests
 
 POLICY_ANNOTATION = "spillover.dev/policy"
 """`<group>/<name>` of the policy that placed the pod."""
 
 UNIT_ANNOTATION = "spillover.dev/unit"
 """Identity of the unit that the pod was placed in. It decides where the pod counts."""
+
+WAITING_ANNOTATION = "spillover.dev/waiting"
+"""Since when the pod waits for nodes of a unit: see `spillover.core.waits`."""
 
 _FINISHED = frozenset({"Succeeded", "Failed"})
 
@@ -21,6 +25,9 @@ class Pod:
     `refusal` is reason and message of PodScheduled=False as the scheduler last wrote it.
     `slow_to_bind`: PreBind may take minutes, for volumes or resource claims. `created` is RFC 3339
     in UTC as the API server writes it, so it sorts. `scheduler` is the name of the pod's scheduler.
+    `since` is when the condition PodScheduled last changed, in the same form, "" if it never did.
+    `owner` is the uid of the controller that owns the pod. `nominated` is the node that the
+    scheduler, or somebody else, means it for while it waits.
     """
 
     uid: str
@@ -38,6 +45,11 @@ class Pod:
     priority: int
     created: str
     scheduler: str
+    since: str
+    requests: Requests
+    owner: str
+    nominated: str
+    may_preempt: bool
 
     @property
     def is_refused(self) -> bool:
@@ -49,6 +61,7 @@ class Pod:
 def pod_from_wire(wire: PodObject) -> Pod:
     """Raises ValueError, naming the field, for what no API server writes."""
     metadata, spec, status = wire.metadata, wire.spec, wire.status
+    scheduled = next((c for c in status.conditions or () if c.type == "PodScheduled"), None)
     for field in ("uid", "namespace", "name"):
         if not getattr(metadata, field):
             raise ValueError(f"metadata.{field} is missing")
@@ -63,18 +76,20 @@ def pod_from_wire(wire: PodObject) -> Pod:
         finished=status.phase in _FINISHED,
         terminating=metadata.deletion_timestamp is not None,
         tolerations=tuple(spec.tolerations or ()),
-        refusal=next(
-            (
-                f"{condition.reason}: {condition.message}"
-                for condition in status.conditions or ()
-                if condition.type == "PodScheduled" and condition.status == "False"
-            ),
-            "",
+        refusal=(
+            f"{scheduled.reason}: {scheduled.message}"
+            if scheduled is not None and scheduled.status == "False"
+            else ""
         ),
         slow_to_bind=_slow_to_bind(spec),
         priority=spec.priority or 0,
         created=metadata.creation_timestamp or "",
         scheduler=spec.scheduler_name,
+        since=(scheduled.last_transition_time or "") if scheduled is not None else "",
+        requests=pod_requests(wire),
+        owner=next((ref.uid for ref in metadata.owner_references or () if ref.controller), ""),
+        nominated=status.nominated_node_name,
+        may_preempt=spec.preemption_policy != "Never",
     )
 
 

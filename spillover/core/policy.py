@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum, StrEnum
+from math import inf
 from typing import NamedTuple
 
 from spillover.api.errors import FieldError
@@ -22,10 +23,12 @@ class PolicyKey(NamedTuple):
 
 
 class UnitKey(NamedTuple):
-    """What a pod is counted under. `unit` is the unit's identity, never its index."""
+    """What a pod is counted under. `unit` is the unit's identity, never its index; `group` are the
+    values of the pod's labels that the policy's matchLabelKeys name."""
 
     policy: PolicyKey
     unit: str
+    group: tuple[str, ...] = ()
 
 
 class NodeKind(Enum):
@@ -34,15 +37,6 @@ class NodeKind(Enum):
     VIRTUAL = "virtual"
     REAL = "real"
     ELASTIC = "elastic"
-
-
-class Advance(StrEnum):
-    """When a pod goes on to the next unit. The values are ACK's names."""
-
-    EXCEED_MAX = "ExceedMax"
-    LACK_RESOURCE_OR_EXCEED_MAX = "LackResourceOrExceedMax"
-    LACK_RESOURCE_AND_NO_TERMINATING = "LackResourceAndNoTerminating"
-    TIMEOUT_OR_EXCEED_MAX = "TimeoutOrExceedMax"
 
 
 class Preempt(StrEnum):
@@ -62,22 +56,30 @@ class NodePool:
 class Unit:
     """One capacity pool. `identity` is what bound pods are counted under, `title` what people read.
 
-    `waits_for_nodes` and everything from `max_resources` on is parsed and kept, and not used yet.
+    Three limits: `max` pods, `max_ratio` of the replicas that the owners of the policy's pods want,
+    and `max_resources` in the units of `spillover.core.resources`. A pod that finds room but no
+    node here waits for one for `patience_seconds`, which may be infinite, before it goes on.
+    `defaults_of_acs`: pods get the labels that ACS pods have, where nobody says otherwise.
     """
 
     identity: str
     title: str
     pool: NodePool
     max: int | None = None
+    max_ratio: Decimal | None = None
+    max_resources: Mapping[str, int] = field(default_factory=dict)
+    patience_seconds: float = 0.0
     pod_labels: Mapping[str, str] = field(default_factory=dict)
     pod_annotations: Mapping[str, str] = field(default_factory=dict)
-    max_resources: Mapping[str, Decimal] = field(default_factory=dict)
-    max_ratio: Decimal | None = None
-    waits_for_nodes: bool = False
+    defaults_of_acs: bool = False
 
     @property
     def virtual(self) -> bool:
         return self.pool.kind is NodeKind.VIRTUAL
+
+    @property
+    def waits_for_a_time(self) -> bool:
+        return 0 < self.patience_seconds < inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class Policy:
     """A valid policy. `created` is RFC 3339 in UTC as the API server writes it, so it sorts.
 
     `open`: when every unit is exhausted, nodes of no unit may be used (VKE's `prefer`).
-    `deferred` names the fields in use that this version parses but does not act on.
+    `awaits_terminating`: a pod does not go past a unit while a pod of that unit is terminating.
     """
 
     key: PolicyKey
@@ -97,10 +99,20 @@ class Policy:
     match_label_keys: tuple[str, ...] = ()
     ignore_previous_pod: bool = False
     ignore_terminating_pod: bool = True
-    advance: Advance = Advance.LACK_RESOURCE_OR_EXCEED_MAX
-    advance_timeout_seconds: float = 900.0
+    awaits_terminating: bool = False
     preempt: Preempt = Preempt.AFTER_ALL_UNITS
-    deferred: tuple[str, ...] = ()
+
+    @property
+    def waits_for_a_time(self) -> bool:
+        return any(unit.waits_for_a_time for unit in self.units)
+
+    @property
+    def has_ratio(self) -> bool:
+        return any(unit.max_ratio is not None for unit in self.units)
+
+    @property
+    def limited_resources(self) -> frozenset[str]:
+        return frozenset(name for unit in self.units for name in unit.max_resources)
 
     def unit(self, identity: str) -> Unit | None:
         return next((unit for unit in self.units if unit.identity == identity), None)

@@ -18,15 +18,16 @@ without asking us is forgotten: no node is feasible for it, and once one is, we 
 """
 
 import heapq
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple
 
-from spillover.api.kubernetes import Toleration
-from spillover.core.placement import Placement
+from spillover.core.demand import Demand
+from spillover.core.limits import Usage
 from spillover.core.pods import Pod
 from spillover.core.policy import PolicyKey, UnitKey
+from spillover.core.verdicts import Placement
 
 ANSWER_SECONDS = 5.0
 """The scheduler's longest backoff (podMaxBackoffSeconds: 3), and time for its queue."""
@@ -60,11 +61,11 @@ MOST_AT_ONCE = 64
 
 
 class Shape(NamedTuple):
-    """What a decision reads of a pod: pods of one shape are accepted or rejected alike. `offered`
-    is None where the nodes of the last call are not known: any node may be."""
+    """What a decision rests on: pods of one shape are accepted or rejected alike. `offered` is None
+    where the nodes of the last call are not known: any node may be."""
 
     policy: PolicyKey | None
-    tolerations: tuple[Toleration, ...]
+    demand: Demand
     offered: frozenset[str] | None
 
 
@@ -90,19 +91,28 @@ class _Waiter:
 
 @dataclass(slots=True)
 class _Namespace:
-    """`settled` are shapes that this look has rejected; `changed` is whether it is to go on,
-    `again` whether another is to follow; `look_at` is when to look though nothing changed."""
+    """`settled` are shapes that this look has rejected, and `wait_ends` is when the first timed
+    wait among them is over; `changed` is whether the look is to go on, `again` whether another is
+    to follow; `look_at` is when to look though nothing changed."""
 
     groups: dict[Shape, dict[str, _Waiter]]
     settled: set[Shape]
     changed: bool = False
     again: bool = False
-    look_at: float = float("inf")
+    look_at: float = inf
+    wait_ends: float = inf
 
 
-Find = Callable[[Pod, frozenset[str] | None, Mapping[UnitKey, int]], Placement | None]
-"""The placement that filter would answer for a pod, by the nodes to decide among (None: all) and
-the slots that nudged pods hold; None where it would reject the pod."""
+Prospect = Placement | float
+"""What filter would answer: a placement, or in how many seconds the pod's timed wait is over;
+infinity where only a change of something can help."""
+
+Find = Callable[[Pod, Demand, frozenset[str] | None, Mapping[UnitKey, Usage]], Prospect]
+"""Tells the prospect of a pod from its demand, the nodes to decide among (None: all) and what
+nudged pods hold of the units."""
+
+ShapeOf = Callable[[Pod], tuple[PolicyKey | None, Demand]]
+"""The policy that a pod is under now, and what a decision reads of it."""
 
 
 @dataclass(slots=True)
@@ -134,21 +144,26 @@ class WaitingPods:
         self,
         pod: Pod,
         policy: PolicyKey | None,
+        demand: Demand,
         offered: frozenset[str] | None,
         reasons: frozenset[str] = frozenset(),
+        rest_seconds: float = 0.0,
     ) -> None:
         """Filter has rejected the pod among the `offered` nodes with these `reasons`; None: in a
-        call that we do not know of."""
+        call that we do not know of. It is left alone for `rest_seconds`."""
         self.forget(pod.uid)
         if len(offered or ()) > MOST_NAMES:
             offered = None
         self._make_room(offered)
-        shape = Shape(policy, pod.tolerations, self._share(offered))
-        waiter = self._waiters[pod.uid] = _Waiter(pod, shape, self._clock(), reasons)
+        shape = Shape(policy, demand, self._share(offered))
+        now = self._clock()
+        waiter = self._waiters[pod.uid] = _Waiter(
+            pod, shape, now, reasons, rests_until=now + rest_seconds
+        )
         namespace = self._namespaces.setdefault(pod.namespace, _Namespace({}, set()))
         namespace.groups.setdefault(shape, {})[pod.uid] = waiter
-        if offered is None:
-            namespace.again = True  # there was no decision that we know of
+        if offered is None or shape.demand.waits or rest_seconds:
+            namespace.again = True  # no decision that we know of, or one that time will change
 
     def forget(self, uid: str) -> None:
         """The pod waits no more, or is rejected anew."""
@@ -163,7 +178,7 @@ class WaitingPods:
         if not namespace.groups:
             del self._namespaces[waiter.pod.namespace]
 
-    def seen(self, pod: Pod, policy_of: Callable[[Pod], PolicyKey | None]) -> None:
+    def seen(self, pod: Pod, shape_of: ShapeOf) -> None:
         """An unbound pod as it is now. Its labels or tolerations may have changed."""
         waiter = self._waiters.get(pod.uid)
         if waiter is None or waiter.pod.version >= pod.version:
@@ -172,16 +187,19 @@ class WaitingPods:
             self.forget(pod.uid)
             return
         waiter.pod = pod
-        shape = waiter.shape._replace(policy=policy_of(pod), tolerations=pod.tolerations)
-        self._reshape(waiter, shape)
+        self._reshape(waiter, Shape(*shape_of(pod), waiter.shape.offered))
+
+    def demand_changed(self, uid: str, shape_of: ShapeOf) -> None:
+        """Something else that a decision for the pod reads may have changed."""
+        waiter = self._waiters.get(uid)
+        if waiter is not None:
+            self._reshape(waiter, Shape(*shape_of(waiter.pod), waiter.shape.offered))
 
     # --- what may make filter accept them --------------------------------------------------------
 
-    def policies_changed(
-        self, namespace: str, policy_of: Callable[[Pod], PolicyKey | None]
-    ) -> None:
+    def policies_changed(self, namespace: str, shape_of: ShapeOf) -> None:
         for waiter in self._of(namespace):
-            self._reshape(waiter, waiter.shape._replace(policy=policy_of(waiter.pod)))
+            self._reshape(waiter, Shape(*shape_of(waiter.pod), waiter.shape.offered))
         self.slots_freed([namespace])
 
     def nodes_changed(self) -> None:
@@ -216,7 +234,7 @@ class WaitingPods:
             # From the start only once the last look is complete: changes that come faster than
             # looks would otherwise keep the last shapes from ever being looked at.
             namespace.settled.clear()
-            namespace.again = False
+            namespace.again, namespace.wait_ends = False, inf
         held, unanswered = _held(namespace, now)
         queue = [
             (_urgency(first), first)
@@ -230,14 +248,14 @@ class WaitingPods:
             shape = waiter.shape
             names = _UNKNOWN_NAMES if shape.offered is None else len(shape.offered)
             left -= _DECISION_COST + names
-            placement = find(waiter.pod, shape.offered, held)
-            if placement is None:
+            prospect = find(waiter.pod, shape.demand, shape.offered, held)
+            if not isinstance(prospect, Placement):
                 namespace.settled.add(shape)
+                namespace.wait_ends = min(namespace.wait_ends, now + prospect)
                 continue
-            self._nudge(waiter, placement.unit_key, now)
+            self._nudge(waiter, prospect.unit_key, now)
             unanswered += 1
-            if placement.unit_key is not None:
-                held[placement.unit_key] += 1
+            _add(held, waiter)
             found.append(waiter.pod)
             if shape not in following:  # sorted only where the first one was accepted
                 following[shape] = _line(namespace.groups[shape], now)
@@ -246,7 +264,7 @@ class WaitingPods:
                 heapq.heappush(queue, (_urgency(follower), follower))
         # With something left in the queue, the next look goes on: what is settled stays so.
         namespace.changed = bool(queue) and unanswered < MOST_UNANSWERED
-        namespace.look_at = min(_times_ahead(namespace, now), default=float("inf"))
+        namespace.look_at = min([namespace.wait_ends, *_times_ahead(namespace, now)])
         return left
 
     def _nudge(self, waiter: _Waiter, unit: UnitKey | None, now: float) -> None:
@@ -336,15 +354,22 @@ class WaitingPods:
             self.forget(uid)
 
 
-def _held(namespace: _Namespace, now: float) -> tuple[Counter[UnitKey], int]:
-    """Slots that nudged pods hold, by unit, and how many pods have not been asked for yet."""
-    holding = [
-        waiter
-        for group in namespace.groups.values()
-        for waiter in group.values()
-        if waiter.answer_by > now
-    ]
-    return Counter(waiter.holds for waiter in holding if waiter.holds is not None), len(holding)
+def _held(namespace: _Namespace, now: float) -> tuple[dict[UnitKey, Usage], int]:
+    """What nudged pods hold, by unit, and how many pods have not been asked for yet."""
+    held: dict[UnitKey, Usage] = {}
+    unanswered = 0
+    for group in namespace.groups.values():
+        for waiter in group.values():
+            if waiter.answer_by > now:
+                unanswered += 1
+                _add(held, waiter)
+    return held, unanswered
+
+
+def _add(held: dict[UnitKey, Usage], waiter: _Waiter) -> None:
+    if waiter.holds is not None:
+        own = Usage(1, dict(waiter.pod.requests))
+        held[waiter.holds] = held.get(waiter.holds, Usage()) + own
 
 
 def _tried_without_us(pod: Pod, waiter: _Waiter) -> bool:

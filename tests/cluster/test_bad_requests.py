@@ -27,6 +27,7 @@ from extender.app import LARGEST_REQUEST, Readiness, scheduler_app
 from extender.binding import Binding
 from extender.filtering import Filtering
 from extender.metrics import Metrics
+from extender.preempting import Preempting
 from harness.cluster import Cluster
 from spillover.api.kubernetes import PodObject
 from spillover.core.cache import SchedulingCache
@@ -50,7 +51,7 @@ class Target:
     """The extender's application with a cache of one policy, three nodes and one pod."""
 
     def __init__(self, session: ApiSession) -> None:
-        self.cache = SchedulingCache(NodeConventions(), time.monotonic, lambda: 0.5)
+        self.cache = SchedulingCache(NodeConventions(), time.monotonic, time.time, lambda: 0.5)
         for each in (node("prepaid-1", pool="prepaid"), node("postpaid-1"), virtual("virtual")):
             self.cache.put_node(each)
         self.cache.put_policy(ack_policy({"resource": "eci", "max": 3}))
@@ -58,7 +59,12 @@ class Target:
         binder = Binder(session, labels_in_binding=True, clock=time.monotonic)
         binding = Binding(self.cache, binder, metrics, time.monotonic, Random(1))
         self.app = scheduler_app(
-            Filtering(self.cache, metrics), binding, Readiness([]), metrics, time.monotonic
+            Filtering(self.cache, metrics),
+            Preempting(self.cache, metrics),
+            binding,
+            Readiness([]),
+            metrics,
+            time.monotonic,
         )
         self.client = aiohttp.ClientSession()
         self.port = _free_port()

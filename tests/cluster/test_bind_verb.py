@@ -33,7 +33,7 @@ class Extender:
 
     def __init__(self, session: ApiSession, policy: Policy) -> None:
         self.policy = policy
-        self.cache = SchedulingCache(NodeConventions(), time.monotonic, lambda: 0.5)
+        self.cache = SchedulingCache(NodeConventions(), time.monotonic, time.time, lambda: 0.5)
         self.cache.put_node(virtual("node-0"))
         self.cache.put_policy(policy)
         binder = Binder(session, labels_in_binding=True, clock=time.monotonic)
@@ -52,7 +52,7 @@ class Extender:
 
     def taken(self) -> int:
         key = UnitKey(self.policy.key, self.policy.units[0].identity)
-        return self.cache.ledger.taken(key, besides="")
+        return self.cache.ledger.usage(key, besides="").pods
 
     async def settled(self) -> None:
         async with asyncio.timeout(30):

@@ -18,6 +18,7 @@ from extender.app import Readiness, health_app, scheduler_app
 from extender.binding import Binding
 from extender.filtering import Filtering
 from extender.metrics import Metrics
+from extender.preempting import Preempting
 from spillover.core.cache import SchedulingCache
 from spillover.core.conventions import NodeConventions
 from spillover.core.policy import Policy, UnitKey
@@ -49,7 +50,7 @@ class Extender:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.cache = SchedulingCache(NodeConventions(), time.monotonic, lambda: 0.5)
+        self.cache = SchedulingCache(NodeConventions(), time.monotonic, time.time, lambda: 0.5)
         metrics = Metrics(self.cache, ())
         session = ApiSession(Credentials())
         binder = Binder(session, labels_in_binding=True, clock=time.monotonic)
@@ -61,7 +62,16 @@ class Extender:
         ready = Readiness([self.watch])
         filtering = Filtering(self.cache, metrics)
         self.client = TestClient(
-            TestServer(scheduler_app(filtering, binding, ready, metrics, time.monotonic))
+            TestServer(
+                scheduler_app(
+                    filtering,
+                    Preempting(self.cache, metrics),
+                    binding,
+                    ready,
+                    metrics,
+                    time.monotonic,
+                )
+            )
         )
         self.health = TestClient(TestServer(health_app(ready, metrics)))
 
@@ -98,7 +108,7 @@ async def test_filter_answers_a_subset_of_the_names_and_reserves(extender: Exten
     status, answer = await extender.post("/filter", FILTER)
     assert status == 200
     assert answer == {"NodeNames": ["prepaid-1", "prepaid-2"]}
-    taken = extender.cache.ledger.taken(UnitKey(policy.key, policy.units[1].identity), "")
+    taken = extender.cache.ledger.usage(UnitKey(policy.key, policy.units[1].identity), "").pods
     assert taken == 1
 
 

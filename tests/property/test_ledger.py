@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import ack_policy, node, pod, virtual
-from spillover.core.cache import Claim, SchedulingCache
+from spillover.core.cache import SchedulingCache
+from spillover.core.claims import Claim
 from spillover.core.conventions import NodeConventions
 from spillover.core.ledger import RESERVATION_SECONDS
-from spillover.core.placement import Placement
 from spillover.core.pods import UNIT_ANNOTATION, Pod
 from spillover.core.policy import UnitKey
+from spillover.core.verdicts import Placement
 
 PODS = 3
 MAX = 1
@@ -42,7 +43,9 @@ class Model:
         self.awaited: list[Claim] = []
         self.open_questions: list[Claim] = []
         self.fence_answers: list[tuple[Claim, Pod | None]] = []
-        self.cache = SchedulingCache(NodeConventions(), lambda: self.now, lambda: 0.5)
+        self.cache = SchedulingCache(
+            NodeConventions(), lambda: self.now, lambda: self.now, lambda: 0.5
+        )
         self.cache.put_node(virtual("vk"))
         self.cache.put_node(node("real"))
         self.cache.put_policy(POLICY)
@@ -99,7 +102,7 @@ class Model:
         decision = self.cache.place(seen, offered)
         if isinstance(decision, Placement):
             assert decision.unit_key is not None
-            assert self.cache.ledger.taken(decision.unit_key, "") <= MAX
+            assert self.cache.ledger.usage(decision.unit_key, "").pods <= MAX
 
     def bind(self, uid: str, on: str) -> None:
         claim = self.cache.claim(uid, on)
@@ -190,7 +193,7 @@ class Model:
         self.let_reservations_expire()
         assert self.cache.ledger.reservations() == 0
         for name, unit in UNIT_OF.items():
-            taken = self.cache.ledger.taken(UnitKey(POLICY.key, unit.identity), "")
+            taken = self.cache.ledger.usage(UnitKey(POLICY.key, unit.identity), "").pods
             assert taken == len(self.live_on(name))
 
 

@@ -29,6 +29,11 @@ def pod(uid: str = "pod", **fields: Any) -> Pod:
         "priority": 0,
         "created": "",
         "scheduler": "spillover-scheduler",
+        "since": "",
+        "requests": (),
+        "owner": "",
+        "nominated": "",
+        "may_preempt": True,
     }
     return Pod(uid=uid, **{**defaults, **fields})
 

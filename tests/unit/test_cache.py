@@ -8,13 +8,14 @@ import pytest
 from builders import ack_policy, node, pod, raw, virtual, vke_policy
 from spillover.api import ack
 from spillover.api.kubernetes import Taint, Toleration
-from spillover.core.cache import Claim, SchedulingCache
+from spillover.core.cache import SchedulingCache
+from spillover.core.claims import Claim
 from spillover.core.conventions import NodeConventions
 from spillover.core.dialects import load
 from spillover.core.ledger import RESERVATION_SECONDS, SLOW_RESERVATION_SECONDS
-from spillover.core.placement import Placement, Rejected
 from spillover.core.pods import Pod
 from spillover.core.policy import Policy, UnitKey
+from spillover.core.verdicts import Placement, Rejected
 
 COST = "controller.kubernetes.io/pod-deletion-cost"
 
@@ -24,7 +25,9 @@ class World:
 
     def __init__(self, *policies: Policy) -> None:
         self.now = 0.0
-        self.cache = SchedulingCache(NodeConventions(), lambda: self.now, lambda: 0.5)
+        self.cache = SchedulingCache(
+            NodeConventions(), lambda: self.now, lambda: self.now, lambda: 0.5
+        )
         self.cache.put_node(virtual("vk"))
         self.cache.put_node(node("real", pool="a"))
         for policy in policies:
@@ -32,7 +35,7 @@ class World:
 
     def taken(self, policy: Policy, index: int = 0) -> int:
         key = UnitKey(policy.key, policy.units[index].identity)
-        return self.cache.ledger.taken(key, besides="")
+        return self.cache.ledger.usage(key, besides="").pods
 
     def place(self, who: Pod, *offered: str) -> str:
         """The unit's title, or the first reason."""

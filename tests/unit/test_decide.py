@@ -1,6 +1,6 @@
 """Where a pod goes: the pure decision."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,10 +11,12 @@ from spillover.api import ack
 from spillover.api.kubernetes import Taint
 from spillover.core.conventions import NodeConventions
 from spillover.core.dialects import load
+from spillover.core.limits import Usage
 from spillover.core.nodes import Node, NodeIndex
-from spillover.core.placement import Decision, Placement, Rejected, decide
+from spillover.core.placement import Decision, World, decide
 from spillover.core.pods import Pod
-from spillover.core.policy import LoadedPolicy, Policy, UnitKey
+from spillover.core.policy import LoadedPolicy, Policy, PolicyKey, UnitKey
+from spillover.core.verdicts import Placement, Rejected
 
 TEAM = Taint("team", "ml", "NoSchedule")
 PREPAID = {"resource": "ecs", "nodeSelector": {"pool": "prepaid"}}
@@ -36,9 +38,22 @@ class Fill:
 
     counts: dict[str, int] = field(default_factory=dict)
 
-    def taken(self, unit: UnitKey, besides: str) -> int:
+    def usage(self, unit: UnitKey, besides: str) -> Usage:
         assert besides == "pod"
-        return self.counts.get(unit.unit, 0)
+        return Usage(self.counts.get(unit.unit, 0))
+
+    def has_terminating(self, policy: PolicyKey, unit: str) -> bool:  # noqa: ARG002 - a view's
+        return False
+
+
+class Nobody:
+    """No workloads, and no pods to preempt."""
+
+    def desired(self, policy: PolicyKey) -> int:  # noqa: ARG002 - a view's
+        return 0
+
+    def has_below(self, priority: int, names: Set[str]) -> bool:  # noqa: ARG002 - a view's
+        return False
 
 
 def choose(
@@ -55,7 +70,9 @@ def choose(
     for unit in units:
         index.hold(unit.pool)
     fill = {units[int(number.removeprefix("u"))].identity: n for number, n in counts.items()}
-    return decide(who or pod(), offered, policy, Fill(fill), index)
+    return decide(
+        who or pod(), offered, policy, World(Fill(fill), index, Nobody(), Nobody(), now=0.0)
+    )
 
 
 def place(decision: Decision) -> tuple[str | None, set[str]]:

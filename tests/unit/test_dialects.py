@@ -1,6 +1,7 @@
 """Both dialects become one model; whatever contradicts itself is named, all at once."""
 
 from decimal import Decimal
+from math import inf
 from typing import Any
 
 import pytest
@@ -10,7 +11,6 @@ from spillover.api import ack
 from spillover.core.dialects import load
 from spillover.core.dialects.ack import WAIT_FOR_SCALING_MARKER
 from spillover.core.policy import (
-    Advance,
     InvalidPolicy,
     NodeKind,
     NodePool,
@@ -54,7 +54,8 @@ def test_ack_in_full() -> None:
     assert policy.ignore_previous_pod
     assert not policy.ignore_terminating_pod
     assert policy.match_label_keys == ("pod-template-hash",)
-    assert (policy.advance, policy.advance_timeout_seconds) == (Advance.TIMEOUT_OR_EXCEED_MAX, 30)
+    assert [unit.patience_seconds for unit in policy.units] == [30, 0, 30, 0]
+    assert not policy.awaits_terminating
     assert policy.preempt is Preempt.BEFORE_NEXT_UNIT
     assert first.pool == NodePool(
         NodeKind.REAL,
@@ -64,9 +65,9 @@ def test_ack_in_full() -> None:
         ),
     )
     assert (first.title, first.max) == ("ecs", 3)
-    assert first.max_resources == {"cpu": Decimal(8), "nvidia.com/gpu": Decimal(4)}
+    assert first.max_resources == {"cpu": 8000, "nvidia.com/gpu": 4}
     assert first.pod_labels == {"tier": "base"}
-    assert first.waits_for_nodes
+    assert [unit.defaults_of_acs for unit in policy.units] == [False, False, False, True]
     assert first.pod_annotations == {"note": "any thing"}
     assert elastic.pool == NodePool(NodeKind.ELASTIC)
     assert (eci.pool, eci.max, acs.pool) == (
@@ -74,28 +75,49 @@ def test_ack_in_full() -> None:
         0,
         NodePool(NodeKind.VIRTUAL),
     )
-    assert policy.deferred == (
-        "spec.units[0].maxResources",
-        "spec.units[0].podLabels[k8s.aliyun.com/resource-policy-wait-for-ecs-scaling]",
-        "spec.matchLabelKeys",
-        "spec.ignorePreviousPod",
-        "spec.ignoreTerminatingPod",
-        "spec.whenTryNextUnits",
-        "spec.preemptPolicy",
-    )
 
 
 def test_ack_defaults() -> None:
     policy = load(raw("policy", {"units": [ECS]}), ack.GROUP)
     assert isinstance(policy, Policy)
     assert policy.selector == {}
-    assert policy.advance is Advance.LACK_RESOURCE_OR_EXCEED_MAX
-    assert policy.advance_timeout_seconds == 900
+    assert policy.units[0].patience_seconds == 0
+    assert not policy.awaits_terminating
     assert policy.preempt is Preempt.AFTER_ALL_UNITS
     assert policy.ignore_terminating_pod
     assert not policy.ignore_previous_pod
     assert policy.units[0].max is None
-    assert policy.deferred == ()
+
+
+MARKED = {"podLabels": {"k8s.aliyun.com/resource-policy-wait-for-ecs-scaling": "true"}}
+
+
+@pytest.mark.parametrize(
+    ("policy", "unit", "seconds"),
+    [
+        (None, {"max": 1}, 0),
+        ("LackResourceOrExceedMax", {"max": 1}, 0),
+        ("LackResourceAndNoTerminating", {"max": 1}, 0),
+        ("ExceedMax", {}, 0),
+        ("ExceedMax", {"max": 1}, inf),
+        ("ExceedMax", {"maxResources": {"cpu": 1}}, inf),
+        ("TimeoutOrExceedMax", {}, 0),
+        ("TimeoutOrExceedMax", {"max": 1}, 900),
+        ("TimeoutOrExceedMax", {"maxResources": {"cpu": 1}}, 900),
+        (None, MARKED, 900),
+        ("ExceedMax", MARKED, 900),
+        ("ExceedMax", {"max": 1, **MARKED}, 900),
+        ("TimeoutOrExceedMax", MARKED, 900),
+        (None, {"podLabels": {"k8s.aliyun.com/resource-policy-wait-for-ecs-scaling": "no"}}, 0),
+    ],
+)
+def test_how_long_a_unit_of_ack_waits_for_nodes(
+    policy: str | None, unit: dict[str, Any], seconds: float
+) -> None:
+    loaded = ack_policy({**ECS, **unit}, whenTryNextUnits={"policy": policy})
+    assert loaded.units[0].patience_seconds == seconds
+    assert loaded.awaits_terminating == (policy == "LackResourceAndNoTerminating")
+    assert loaded.units[0].pod_labels == {}
 
 
 def test_null_is_absent() -> None:
@@ -126,7 +148,7 @@ def test_vke_in_full() -> None:
         2,
         Decimal("0.5"),
     )
-    assert base.waits_for_nodes
+    assert base.patience_seconds == inf
     assert base.pool == NodePool(
         NodeKind.REAL,
         (
@@ -134,12 +156,8 @@ def test_vke_in_full() -> None:
             Requirement("gpu", Operator.EXISTS),
         ),
     )
-    assert (vci.pool, vci.max, vci.waits_for_nodes) == (NodePool(NodeKind.VIRTUAL), None, False)
+    assert (vci.pool, vci.max, vci.patience_seconds) == (NodePool(NodeKind.VIRTUAL), None, 0)
     assert not policy.open
-    assert policy.deferred == (
-        "spec.subsets[0].maxReplicasRatio",
-        "spec.subsets[0].whenNotReachMax",
-    )
 
 
 @pytest.mark.parametrize(

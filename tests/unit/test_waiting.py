@@ -27,7 +27,9 @@ class World:
 
     def __init__(self, *policies: Policy, jitter: float = 0.0) -> None:
         self.now = 0.0
-        self.cache = SchedulingCache(NodeConventions(), lambda: self.now, lambda: jitter)
+        self.cache = SchedulingCache(
+            NodeConventions(), lambda: self.now, lambda: self.now, lambda: jitter
+        )
         self.cache.put_node(virtual("vk"))
         for policy in policies:
             self.cache.put_policy(policy)

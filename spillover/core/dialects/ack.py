@@ -4,12 +4,13 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from math import inf
 
 from spillover.api import ack
 from spillover.api.duration import parse_duration
 from spillover.api.errors import FieldError
 from spillover.api.labels import annotation_errors, label_errors
-from spillover.api.quantity import parse_quantity
 from spillover.core.dialects.checks import (
     choice,
     limit_errors,
@@ -17,11 +18,22 @@ from spillover.core.dialects.checks import (
     required_choice,
     timeout_errors,
 )
-from spillover.core.policy import Advance, NodeKind, NodePool, Policy, PolicyKey, Preempt, Unit
+from spillover.core.policy import NodeKind, NodePool, Policy, PolicyKey, Preempt, Unit
+from spillover.core.resources import limit_of
 from spillover.core.selectors import Operator, Requirement
 
 WAIT_FOR_SCALING_MARKER = "k8s.aliyun.com/resource-policy-wait-for-ecs-scaling"
 """A key of podLabels that makes its unit wait for the autoscaler. It is not a label."""
+
+
+class Advance(StrEnum):
+    """When a pod goes on to the next unit."""
+
+    EXCEED_MAX = "ExceedMax"
+    LACK_RESOURCE_OR_EXCEED_MAX = "LackResourceOrExceedMax"
+    LACK_RESOURCE_AND_NO_TERMINATING = "LackResourceAndNoTerminating"
+    TIMEOUT_OR_EXCEED_MAX = "TimeoutOrExceedMax"
+
 
 _KINDS = {
     "ecs": NodeKind.REAL,
@@ -35,6 +47,8 @@ def policy(key: PolicyKey, uid: str, created: str, spec: ack.Spec) -> Policy:
     """The model of a spec without errors."""
     units = spec.units or []
     when = spec.when_try_next_units or ack.WhenTryNextUnits()
+    advance = Advance(when.policy or Advance.LACK_RESOURCE_OR_EXCEED_MAX)
+    timeout = parse_duration(when.timeout or "15m")
     pools = [
         NodePool(
             _KINDS[unit.resource or ""],
@@ -59,10 +73,11 @@ def policy(key: PolicyKey, uid: str, created: str, spec: ack.Spec) -> Policy:
                 pod_labels=_without_marker(unit.pod_labels),
                 pod_annotations=unit.pod_annotations or {},
                 max_resources={
-                    name: parse_quantity(quantity)
+                    name: limit_of(name, quantity)
                     for name, quantity in (unit.max_resources or {}).items()
                 },
-                waits_for_nodes=_waits_for_scaling(unit),
+                patience_seconds=_patience(unit, advance, timeout),
+                defaults_of_acs=unit.resource == "acs",
             )
             for unit, pool, identity, title in zip(
                 units, pools, _identities(units), _titles(units), strict=True
@@ -71,10 +86,8 @@ def policy(key: PolicyKey, uid: str, created: str, spec: ack.Spec) -> Policy:
         match_label_keys=tuple(spec.match_label_keys or ()),
         ignore_previous_pod=spec.ignore_previous_pod or False,
         ignore_terminating_pod=spec.ignore_terminating_pod is not False,
-        advance=Advance(when.policy or Advance.LACK_RESOURCE_OR_EXCEED_MAX),
-        advance_timeout_seconds=parse_duration(when.timeout or "15m"),
+        awaits_terminating=advance is Advance.LACK_RESOURCE_AND_NO_TERMINATING,
         preempt=Preempt(spec.preempt_policy or Preempt.AFTER_ALL_UNITS),
-        deferred=tuple(_deferred(spec)),
     )
 
 
@@ -82,8 +95,17 @@ def _without_marker(pod_labels: Mapping[str, str] | None) -> dict[str, str]:
     return {k: v for k, v in (pod_labels or {}).items() if k != WAIT_FOR_SCALING_MARKER}
 
 
-def _waits_for_scaling(unit: ack.Unit) -> bool:
-    return (unit.pod_labels or {}).get(WAIT_FOR_SCALING_MARKER) == "true"
+def _patience(unit: ack.Unit, advance: Advance, timeout: float) -> float:
+    """Seconds that a pod waits for nodes in a unit that has room."""
+    if (unit.pod_labels or {}).get(WAIT_FOR_SCALING_MARKER) == "true":
+        return timeout
+    limited = unit.max is not None or bool(unit.max_resources)
+    match advance:
+        case Advance.EXCEED_MAX if limited:
+            return inf
+        case Advance.TIMEOUT_OR_EXCEED_MAX if limited:
+            return timeout
+    return 0.0
 
 
 def _identities(units: Sequence[ack.Unit]) -> list[str]:
@@ -118,25 +140,6 @@ def _with_ordinals(names: Sequence[str], separator: str) -> list[str]:
         seen[name] += 1
         result.append(name if seen[name] == 1 else f"{name}{separator}{seen[name]}")
     return result
-
-
-def _deferred(spec: ack.Spec) -> Iterator[str]:
-    for index, unit in enumerate(spec.units or ()):
-        if unit.max_resources:
-            yield f"spec.units[{index}].maxResources"
-        if _waits_for_scaling(unit):
-            yield f"spec.units[{index}].podLabels[{WAIT_FOR_SCALING_MARKER}]"
-    if spec.match_label_keys:
-        yield "spec.matchLabelKeys"
-    if spec.ignore_previous_pod:
-        yield "spec.ignorePreviousPod"
-    if spec.ignore_terminating_pod is False:
-        yield "spec.ignoreTerminatingPod"
-    when = spec.when_try_next_units
-    if when and when.policy not in (None, Advance.LACK_RESOURCE_OR_EXCEED_MAX):
-        yield "spec.whenTryNextUnits"
-    if spec.preempt_policy not in (None, Preempt.AFTER_ALL_UNITS):
-        yield "spec.preemptPolicy"
 
 
 def errors(spec: ack.Spec) -> Iterator[FieldError]:

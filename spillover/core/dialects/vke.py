@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
+from math import inf
 
 from spillover.api import vke
 from spillover.api.errors import FieldError
@@ -45,21 +46,12 @@ def policy(key: PolicyKey, uid: str, created: str, spec: vke.Spec) -> Policy:
                 max_ratio=(
                     Decimal(subset.max_replicas_ratio) if subset.max_replicas_ratio else None
                 ),
-                waits_for_nodes=subset.when_not_reach_max == "DoNotSchedule",
+                patience_seconds=inf if subset.when_not_reach_max == "DoNotSchedule" else 0.0,
             )
             for subset in spec.subsets or ()
         ),
         open=spec.strategy != "require",
-        deferred=tuple(_deferred(spec)),
     )
-
-
-def _deferred(spec: vke.Spec) -> Iterator[str]:
-    for index, subset in enumerate(spec.subsets or ()):
-        if subset.max_replicas_ratio:
-            yield f"spec.subsets[{index}].maxReplicasRatio"
-        if subset.when_not_reach_max == "DoNotSchedule":
-            yield f"spec.subsets[{index}].whenNotReachMax"
 
 
 def errors(spec: vke.Spec) -> Iterator[FieldError]:
