@@ -15,15 +15,13 @@ from spillover.core.dialects import load
 from spillover.core.nodes import Node, node_from_wire
 from spillover.core.pods import Pod, pod_from_wire
 from spillover.core.policy import InvalidPolicy, LoadedPolicy, PolicyKey
-from spillover.core.workloads import Workload, workload_from_wire
+from spillover.core.workloads import WORKLOAD_KINDS, Workload, workload_from_wire
 from spillover.kube.reflector import Reflector
 from spillover.kube.session import ApiSession
 
 _NODES = msgspec.json.Decoder(NodeObject)
 _PODS = msgspec.json.Decoder(PodObject)
 _WORKLOADS = msgspec.json.Decoder(WorkloadObject)
-WORKLOAD_KINDS = ("deployments", "replicasets", "statefulsets")
-"""Those that have replicas which maxReplicasRatio is a part of."""
 
 _log = logging.getLogger(__name__)
 

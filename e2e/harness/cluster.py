@@ -43,6 +43,19 @@ _KWOK_ARGUMENTS = (
     "kwok-controller=manage-all-nodes=false",
     "kwok-controller=manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
 )
+_AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {
+            "level": "Request",
+            "verbs": ["patch"],
+            "resources": [{"group": "", "resources": ["pods"]}],
+        },
+        {"level": "None"},
+    ],
+}
 
 
 class ClusterError(Exception):
@@ -51,11 +64,13 @@ class ClusterError(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """What a cluster is made with. `components`: with those of Spillover."""
+    """What a cluster is made with. `components`: with those of Spillover; `audit`: the API server
+    writes down who patched which pod, see `Cluster.audited`."""
 
     scheduler_replicas: int = 1
     components: bool = True
     feature_gates: str = ""
+    audit: bool = False
 
 
 class Cluster:
@@ -129,6 +144,10 @@ class Cluster:
             command += ["--extra-args", argument]
         if options.feature_gates:
             command += ["--kube-feature-gates", options.feature_gates]
+        if options.audit:
+            policy = self.folder / "audit-policy.yaml"
+            policy.write_text(yaml.safe_dump(_AUDIT_POLICY))
+            command += ["--kube-audit-policy", str(policy)]
         environment = {
             **processes.marked(self.folder),
             "KWOK_WORKDIR": str(self.folder / "kwok"),
@@ -318,6 +337,11 @@ class Cluster:
             "items"
         ]
         return found
+
+    def audited(self) -> list[Object]:
+        """Every patch of a pod (not of its status) so far, of a cluster made with `audit`."""
+        (log,) = self.folder.glob("kwok/clusters/*/logs/audit.log")
+        return [json.loads(line) for line in log.read_text().splitlines()]
 
     # --- look ----------------------------------------------------------------------------------
 

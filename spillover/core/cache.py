@@ -11,7 +11,7 @@ from spillover.core.demand import Demand, History, demand_of, group_of
 from spillover.core.histories import Histories
 from spillover.core.ledger import Ledger
 from spillover.core.limits import LedgerView, Usage
-from spillover.core.matching import PolicyIndex, counted
+from spillover.core.matching import PolicyIndex, counted, unit_of
 from spillover.core.nodes import Node, NodeIndex
 from spillover.core.placement import Decision, World, decide, find, is_first_choice
 from spillover.core.pods import WAITING_ANNOTATION, Pod
@@ -168,11 +168,11 @@ class SchedulingCache:
     def preempt(self, pod: Pod, victims: Mapping[str, Sequence[str]]) -> Set[str]:
         """The nodes, of those that `victims` has, whose victims (by uid) may be evicted for the
         pod. There must be no obstacle."""
-        policy = self._policy(pod)
+        policy = self.policy_of(pod)
         known = {name: [self._pods.get(uid) for uid in uids] for name, uids in victims.items()}
         only = self.histories.trying(pod.uid)
-        demand = self._demand(pod, policy)
-        eviction = choose(pod, demand, policy, known, self._world(), self._counts_under, only)
+        demand = self.demand_of(pod)
+        eviction = choose(pod, demand, policy, known, self.world(), self._counts_under, only)
         if eviction.nodes and eviction.unit is not None:
             self.ledger.hold(pod, eviction.unit)
             self.waiting.demand_changed(pod.uid, self._shape)
@@ -195,7 +195,7 @@ class SchedulingCache:
         if pod.node or pod.terminating or pod.finished:
             return "the pod is bound, being deleted or finished already"
         self.learn(pod)
-        policy = self._policy(pod)
+        policy = self.policy_of(pod)
         reservation = self.ledger.reservation(uid, node)
         if reservation is None or reservation.policy != (policy.key if policy else None):
             decision = self._decide(pod, [node])
@@ -231,10 +231,12 @@ class SchedulingCache:
 
     # --- within --------------------------------------------------------------------------------
 
-    def _policy(self, pod: Pod) -> LoadedPolicy | None:
+    def policy_of(self, pod: Pod) -> LoadedPolicy | None:
+        """The oldest policy that selects the pod, valid or not."""
         return self.policies.for_pod(pod.namespace, pod.labels)
 
-    def _world(self, ledger: LedgerView | None = None) -> World:
+    def world(self, ledger: LedgerView | None = None) -> World:
+        """What is so now: decisions rest on it within this step of the event loop."""
         now = self._wall_clock()
         return World(ledger or self.ledger, self.nodes, self.workloads, self, now)
 
@@ -251,22 +253,24 @@ class SchedulingCache:
         nominated = held.unit if held and policy and held.policy == policy.key else ""
         return replace(self.histories.of(pod.uid), nominated=nominated)
 
-    def _demand(self, pod: Pod, policy: LoadedPolicy | None) -> Demand:
+    def demand_of(self, pod: Pod) -> Demand:
+        """What a decision reads of a pod that waits."""
+        policy = self.policy_of(pod)
         return demand_of(pod, policy, self._history(pod, policy))
 
     def _shape(self, pod: Pod) -> tuple[PolicyKey | None, Demand]:
         """What decides about a waiting pod, besides the nodes."""
-        policy = self._policy(pod)
-        return (policy.key if policy is not None else None), self._demand(pod, policy)
+        policy = self.policy_of(pod)
+        return (policy.key if policy is not None else None), self.demand_of(pod)
 
     def _decide(self, pod: Pod, offered: Sequence[str]) -> Decision:
-        policy = self._policy(pod)
-        return decide(pod, offered, policy, self._world(), self._history(pod, policy))
+        policy = self.policy_of(pod)
+        return decide(pod, offered, policy, self.world(), self._history(pod, policy))
 
     def _reserve(self, pod: Pod, decision: Decision) -> None:
         match decision:
             case Placement():
-                policy = self._policy(pod)
+                policy = self.policy_of(pod)
                 key = policy.key if policy is not None else None
                 self.ledger.reserve(pod, key, decision.unit_key, decision.nodes)
             case Rejected():
@@ -279,8 +283,8 @@ class SchedulingCache:
         held = self.ledger.held(pod.uid)
         if held is not None and held == decision.unit_key:
             return True  # we have nominated it
-        demand = self._demand(pod, decision.policy)
-        return is_first_choice(decision, pod.uid, demand, self._world())
+        demand = self.demand_of(pod)
+        return is_first_choice(decision, pod.uid, demand, self.world())
 
     def _remember(self, pod: Pod, offered: Sequence[str], decision: Rejected) -> None:
         stays = decision.stays
@@ -305,12 +309,27 @@ class SchedulingCache:
         held: Mapping[UnitKey, Usage],
     ) -> Prospect:
         """What `place` would answer, with the slots that are held for others counted."""
-        world = self._world(_WithHeld(self.ledger, held))
+        world = self.world(_WithHeld(self.ledger, held))
         names = self.nodes.names() if offered is None else offered
-        found = find(pod.uid, demand, names, self._policy(pod), world)
+        found = find(pod.uid, demand, names, self.policy_of(pod), world)
         if isinstance(found, Waiting) and found.until is not None:
             return found.until - world.now
         return found if isinstance(found, Placement) else inf
+
+    def unit_of(self, pod: Pod) -> tuple[Policy, Unit] | None:
+        """The unit that a bound pod belongs to, whether it counts there or not."""
+        return unit_of(pod, self.policies, self.nodes)
+
+    def pods_of(self, namespace: str) -> list[Pod]:
+        return [self._pods[uid] for uid in self._pods_by_namespace.get(namespace, ())]
+
+    def pods_in(self, unit: UnitKey) -> list[Pod]:
+        """The bound pods that count under this key."""
+        return [
+            pod
+            for pod in self.pods_of(unit.policy.namespace)
+            if pod.node and not pod.finished and self._counts_under(pod) == unit
+        ]
 
     def _counts_under(self, pod: Pod) -> UnitKey | None:
         return counted(pod, self.policies, self.nodes).slot.unit
@@ -390,7 +409,7 @@ class SchedulingCache:
         else:
             self.ledger.see_unbound(pod)
         live = not (pod.finished or pod.terminating)
-        self._count_for_ratio(pod, self._policy(pod) if live else None)
+        self._count_for_ratio(pod, self.policy_of(pod) if live else None)
 
     def _count_for_ratio(self, pod: Pod, policy: LoadedPolicy | None) -> None:
         """`policy`: that of a live pod."""

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from spillover.api.kubernetes import WorkloadObject
 from spillover.core.policy import PolicyKey
 
+WORKLOAD_KINDS = ("deployments", "replicasets", "statefulsets")
+"""Of apps/v1: those that have replicas which maxReplicasRatio is a part of."""
+
 
 @dataclass(frozen=True, slots=True)
 class Workload:

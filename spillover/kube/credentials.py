@@ -7,6 +7,8 @@ from pathlib import Path
 from kubernetes_asyncio import config
 from kubernetes_asyncio.client import Configuration
 
+_DEFAULT_NAMESPACE = "default"
+
 
 class CredentialsError(Exception):
     """The credentials cannot be read."""
@@ -17,8 +19,11 @@ class Credentials:
     ServiceAccount's, else ~/.kube/config. A ServiceAccount's token is re-read every minute;
     `reload` reads everything anew."""
 
-    def __init__(self, kubeconfig: Path | None = None) -> None:
+    def __init__(self, kubeconfig: Path | None = None, context: str | None = None) -> None:
+        """`context`: one of the kubeconfig's, instead of its current one."""
         self._kubeconfig = kubeconfig
+        self._context = context
+        self._namespace = _DEFAULT_NAMESPACE
         self._configuration = Configuration()
 
     async def reload(self) -> None:
@@ -29,13 +34,19 @@ class Credentials:
             if not named and "KUBERNETES_SERVICE_HOST" in os.environ:
                 config.load_incluster_config(client_configuration=fresh)
             else:
+                file = str(self._kubeconfig) if self._kubeconfig else None
                 await config.load_kube_config(
-                    config_file=str(self._kubeconfig) if self._kubeconfig else None,
-                    client_configuration=fresh,
+                    config_file=file, context=self._context, client_configuration=fresh
                 )
+                self._namespace = _namespace(file, self._context)
         except Exception as error:  # the file may be anything
             raise CredentialsError(f"credentials: {type(error).__name__} {error}") from error
         self._configuration = fresh
+
+    @property
+    def namespace(self) -> str:
+        """That of the kubeconfig's context."""
+        return self._namespace
 
     @property
     def server(self) -> str:
@@ -58,3 +69,9 @@ class Credentials:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context
+
+
+def _namespace(file: str | None, context: str | None) -> str:
+    contexts, active = config.list_kube_config_contexts(config_file=file)
+    chosen = next((each for each in contexts if each["name"] == context), active)
+    return str(chosen["context"].get("namespace") or _DEFAULT_NAMESPACE)

@@ -1,0 +1,108 @@
+"""The command `spillover`, also `kubectl spillover`: why pods are where they are."""
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from spillover.cli.render import render_pod, render_policy
+from spillover.cli.snapshot import Snapshot, take
+from spillover.core.conventions import DEFAULT_PROVIDER_TAINTS, NodeConventions
+from spillover.core.explain import PodReport, PolicyReport, explain_pod, explain_policy
+from spillover.kube.credentials import Credentials, CredentialsError
+from spillover.kube.session import ApiError, ApiSession, NoAnswerError
+
+
+class NotFoundError(Exception):
+    """What was asked for is not there."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command. Returns the exit status: 0, 1 for a failure, 2 for a wrong command line."""
+    options = _parser().parse_args(arguments)
+    try:
+        print(asyncio.run(_explain(options)))  # noqa: T201 - a command's output
+    except (ApiError, NoAnswerError, CredentialsError, NotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - likewise
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="spillover", description="Explains where Spillover places pods, and why."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    explain = commands.add_parser(
+        "explain",
+        help="why a pod is where it is or waits; how full a policy's units are",
+        description="Reads with your own credentials, and shows only what they may see.",
+    )
+    explain.add_argument("kind", choices=["pod", "policy"])
+    explain.add_argument("name", metavar="NAME")
+    explain.add_argument("-n", "--namespace", help="default: that of the kubeconfig's context")
+    explain.add_argument("-o", "--output", choices=["text", "json"], default="text")
+    explain.add_argument("--kubeconfig", type=Path, help="default: $KUBECONFIG, ~/.kube/config")
+    explain.add_argument("--context", help="a context of the kubeconfig")
+    nodes = explain.add_argument_group("how nodes are marked, where the extender's settings differ")
+    nodes.add_argument("--virtual-node-label", type=_label, default=_label("type=virtual-kubelet"))
+    nodes.add_argument(
+        "--elastic-node-label", type=_label, default=_label("goatscaler.io/managed=true")
+    )
+    nodes.add_argument(
+        "--provider-taint", action="append", metavar="KEY", help="may be given several times"
+    )
+    return parser
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not key=value")
+    return key, value
+
+
+async def _explain(options: argparse.Namespace) -> str:
+    conventions = NodeConventions(
+        options.virtual_node_label,
+        options.elastic_node_label,
+        frozenset(options.provider_taint or DEFAULT_PROVIDER_TAINTS),
+    )
+    credentials = Credentials(options.kubeconfig, options.context)
+    async with ApiSession(credentials) as session:
+        namespace = options.namespace or credentials.namespace
+        snapshot = await take(session, namespace, conventions, time.time())
+    if options.kind == "pod":
+        report = _pod_report(snapshot, namespace, options.name)
+        text = render_pod(report)
+    else:
+        reports = _policy_reports(snapshot, namespace, options.name)
+        text = "\n\n".join(map(render_policy, reports))
+    if options.output == "json":
+        found = report if options.kind == "pod" else reports
+        answer = {options.kind: found, "unseen": snapshot.unseen}
+        return msgspec.json.format(msgspec.json.encode(answer), indent=2).decode()
+    return "\n".join([text, *(f"note: {remark}" for remark in snapshot.unseen)])
+
+
+def _pod_report(snapshot: Snapshot, namespace: str, name: str) -> PodReport:
+    pod = snapshot.pod(name)
+    if pod is None:
+        raise NotFoundError(f"no pod {name} in namespace {namespace}")
+    return explain_pod(snapshot.cache, pod, snapshot.misfits(pod))
+
+
+def _policy_reports(snapshot: Snapshot, namespace: str, name: str) -> list[PolicyReport]:
+    """One of each dialect may have the name."""
+    found = [
+        explain_policy(snapshot.cache, policy)
+        for policy in snapshot.cache.policies.of_namespace(namespace)
+        if name in (policy.key.name, str(policy.key))
+    ]
+    if not found:
+        raise NotFoundError(f"no ResourcePolicy {name} in namespace {namespace}")
+    return found

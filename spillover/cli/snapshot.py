@@ -1,0 +1,141 @@
+"""What the caller may see of a cluster, read once and put where decisions look."""
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+
+from spillover.api import ack, vke
+from spillover.api.kubernetes import (
+    ConstrainedPod,
+    NodeCapacity,
+    NodeObject,
+    PodObject,
+    WorkloadObject,
+)
+from spillover.core.cache import SchedulingCache
+from spillover.core.conventions import NodeConventions
+from spillover.core.dialects import load
+from spillover.core.fit import Capacity, capacity_of, in_use, misfit
+from spillover.core.nodes import Node, node_from_wire
+from spillover.core.pods import Pod, pod_from_wire
+from spillover.core.policy import LoadedPolicy
+from spillover.core.workloads import WORKLOAD_KINDS, Workload, workload_from_wire
+from spillover.kube.listing import list_all
+from spillover.kube.session import ApiError, ApiSession
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """`cache` is filled with what was read; `unseen` says what the caller may not see, and what
+    that means. `constraints` are by uid of the pods of the namespace."""
+
+    cache: SchedulingCache
+    pods: tuple[Pod, ...]
+    everywhere: tuple[Pod, ...] | None
+    nodes: tuple[Capacity, ...]
+    constraints: dict[str, ConstrainedPod]
+    unseen: tuple[str, ...]
+
+    def pod(self, name: str) -> Pod | None:
+        return next((pod for pod in self.pods if pod.name == name), None)
+
+    def misfits(self, pod: Pod) -> dict[str, str | None]:
+        """By node: why the scheduler's own plugins will refuse it to the pod, or None."""
+        used = in_use(self.everywhere) if self.everywhere is not None else None
+        return {
+            node.name: misfit(
+                pod,
+                self.constraints[pod.uid],
+                node,
+                used.get(node.name, {}) if used is not None else None,
+            )
+            for node in self.nodes
+        }
+
+
+async def take(
+    session: ApiSession, namespace: str, conventions: NodeConventions, now: float
+) -> Snapshot:
+    """Reads policies, pods and workloads of a namespace, and nodes and pods of the cluster as far
+    as the caller may. Raises ApiError where not even the namespace may be read."""
+    cache = SchedulingCache(conventions, lambda: now, lambda: now, lambda: 0.0)
+    unseen: list[str] = []
+    scope = f"namespaces/{namespace}"
+    pods = await list_all(session, f"/api/v1/{scope}/pods", _pod)
+    for dialect in (ack, vke):
+        for policy in await _policies(session, scope, dialect.GROUP, dialect.VERSION):
+            cache.put_policy(policy)
+    for kind in WORKLOAD_KINDS:
+        remark = f"{kind}: maxReplicasRatio may be taken of too few replicas"
+        read = list_all(session, f"/apis/apps/v1/{scope}/{kind}", partial(_workload, kind))
+        for workload in await _allowed(read, unseen, remark) or ():
+            cache.put_workload(workload)
+    remark = "nodes: which ones a unit has, and whether pods fit on them, is not known"
+    nodes = await _allowed(list_all(session, "/api/v1/nodes", _node), unseen, remark) or []
+    for node, _ in nodes:
+        cache.put_node(node)
+    remark = "pods of other namespaces: what is free on nodes is not known, and not looked at"
+    everywhere = await _allowed(list_all(session, "/api/v1/pods", _plain_pod), unseen, remark)
+    for pod in everywhere if everywhere is not None else [pod for pod, _ in pods]:
+        cache.put_pod(pod)
+    return Snapshot(
+        cache=cache,
+        pods=tuple(pod for pod, _ in pods),
+        everywhere=tuple(everywhere) if everywhere is not None else None,
+        nodes=tuple(capacity for _, capacity in nodes),
+        constraints={pod.uid: constraints for pod, constraints in pods},
+        unseen=tuple(unseen),
+    )
+
+
+async def _policies(
+    session: ApiSession, scope: str, group: str, version: str
+) -> list[LoadedPolicy]:
+    """A dialect whose CRD is not installed has none."""
+    try:
+        return await list_all(
+            session,
+            f"/apis/{group}/{version}/{scope}/resourcepolicies",
+            lambda raw: load(msgspec.json.decode(raw, type=dict[str, Any]), group),
+        )
+    except ApiError as error:
+        if error.status == 404:
+            return []
+        raise
+
+
+async def _allowed(reading: Awaitable[list[T]], unseen: list[str], what: str) -> list[T] | None:
+    """None, and a remark, where the caller may not read it."""
+    try:
+        return await reading
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        unseen.append(f"you may not list {what}")
+        return None
+
+
+def _pod(raw: msgspec.Raw) -> tuple[Pod, ConstrainedPod]:
+    return (
+        _plain_pod(raw),
+        msgspec.json.decode(raw, type=ConstrainedPod),
+    )
+
+
+def _plain_pod(raw: msgspec.Raw) -> Pod:
+    return pod_from_wire(msgspec.json.decode(raw, type=PodObject))
+
+
+def _node(raw: msgspec.Raw) -> tuple[Node, Capacity]:
+    node = node_from_wire(msgspec.json.decode(raw, type=NodeObject))
+    wire = msgspec.json.decode(raw, type=NodeCapacity)
+    return node, capacity_of(node.name, node.labels, wire)
+
+
+def _workload(kind: str, raw: msgspec.Raw) -> Workload:
+    return workload_from_wire(msgspec.json.decode(raw, type=WorkloadObject), kind)
