@@ -15,13 +15,13 @@ from spillover.api.kubernetes import (
     PodObject,
     WorkloadObject,
 )
-from spillover.core.cache import SchedulingCache
 from spillover.core.conventions import NodeConventions
 from spillover.core.dialects import load
 from spillover.core.fit import Capacity, capacity_of, in_use, misfit
 from spillover.core.nodes import Node, node_from_wire
 from spillover.core.pods import Pod, pod_from_wire
 from spillover.core.policy import LoadedPolicy
+from spillover.core.state import ClusterState
 from spillover.core.workloads import WORKLOAD_KINDS, Workload, workload_from_wire
 from spillover.kube.listing import list_all
 from spillover.kube.session import ApiError, ApiSession
@@ -34,7 +34,7 @@ class Snapshot:
     """`cache` is filled with what was read; `unseen` says what the caller may not see, and what
     that means. `constraints` are by uid of the pods of the namespace."""
 
-    cache: SchedulingCache
+    cache: ClusterState
     pods: tuple[Pod, ...]
     everywhere: tuple[Pod, ...] | None
     nodes: tuple[Capacity, ...]
@@ -63,7 +63,7 @@ async def take(
 ) -> Snapshot:
     """Reads policies, pods and workloads of a namespace, and nodes and pods of the cluster as far
     as the caller may. Raises ApiError where not even the namespace may be read."""
-    cache = SchedulingCache(conventions, lambda: now, lambda: now, lambda: 0.0)
+    cache = ClusterState(conventions, lambda: now, lambda: now, lambda: 0.0)
     unseen: list[str] = []
     scope = f"namespaces/{namespace}"
     pods = await list_all(session, f"/api/v1/{scope}/pods", _pod)

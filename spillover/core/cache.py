@@ -1,25 +1,22 @@
-"""All that a decision rests on, kept up to date by the watches: pods, nodes, policies, ledger."""
+"""What the scheduler asks of the cluster's state, and who is to be tried again."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from math import inf
 
 from spillover.api.labels import MAX_ANNOTATIONS_BYTES, annotations_size
 from spillover.core.claims import Claim, annotations_for, labels_for
 from spillover.core.conventions import NodeConventions
-from spillover.core.demand import Demand, History, demand_of, group_of
-from spillover.core.histories import Histories
+from spillover.core.demand import Demand
 from spillover.core.ledger import Ledger
-from spillover.core.limits import LedgerView, Usage
-from spillover.core.matching import PolicyIndex, counted, unit_of
-from spillover.core.nodes import Node, NodeIndex
-from spillover.core.placement import Decision, World, decide, find, is_first_choice
-from spillover.core.pods import WAITING_ANNOTATION, Pod
-from spillover.core.policy import LoadedPolicy, Policy, PolicyKey, Unit, UnitKey
+from spillover.core.limits import Usage
+from spillover.core.placement import Decision, decide, find, is_first_choice
+from spillover.core.pods import Pod
+from spillover.core.policy import Policy, PolicyKey, UnitKey
 from spillover.core.preemption import choose
+from spillover.core.state import ClusterState
 from spillover.core.verdicts import Evicting, Placement, Rejected, Waiting
-from spillover.core.waiting import Prospect, WaitingPods
-from spillover.core.workloads import Workload, Workloads
+from spillover.core.waiting import Prospect
 
 MOST_SCHEDULERS = 64
 """Names of schedulers that ask us. Ours has one for each of its profiles."""
@@ -30,10 +27,9 @@ PREEMPT_SECONDS = 0.3
 NOT_FIRST_CHOICE = "node(s) were nominated, and are not the pod's first choice"
 
 
-class SchedulingCache:
-    """Single-threaded: every method runs in one step of the event loop, so that a check and the
-    reservation that follows from it cannot be parted. `clock` gives seconds, `wall_clock` those
-    since 1970, `jitter` numbers from 0 to 1 by chance."""
+class SchedulingCache(ClusterState):
+    """The state, with what the scheduler asks of it. Every method runs in one step of the event
+    loop, so that a check and the reservation that follows from it cannot be parted."""
 
     def __init__(
         self,
@@ -42,99 +38,8 @@ class SchedulingCache:
         wall_clock: Callable[[], float],
         jitter: Callable[[], float],
     ) -> None:
-        self._wall_clock = wall_clock
-        self.nodes = NodeIndex(conventions)
-        self.policies = PolicyIndex()
-        self.ledger = Ledger(clock)
-        self.workloads = Workloads()
-        self.histories = Histories(clock)
-        self.waiting = WaitingPods(clock, jitter)
+        super().__init__(conventions, clock, wall_clock, jitter)
         self._schedulers: set[str] = set()  # those that have asked us
-        self._pods: dict[str, Pod] = {}
-        self._pods_seen = 0  # the newest version that the watch of pods has shown
-        self._pods_by_namespace: dict[str, set[str]] = {}
-        self._pods_by_node: dict[str, set[str]] = {}
-        self._listed = False  # whether a complete list of pods was taken
-
-    # --- what the watches say ------------------------------------------------------------------
-
-    def put_pod(self, pod: Pod) -> None:
-        """`pod` as the watch shows it."""
-        self._pods_seen = max(self._pods_seen, pod.version)
-        self._take_in(pod)
-
-    def drop_pod(self, uid: str, version: int) -> None:
-        """The watch shows that the pod was deleted, at `version`."""
-        self._pods_seen = max(self._pods_seen, version)
-        self._forget(uid)
-
-    def keep_pods(self, listed: Set[str], version: int) -> None:
-        """Drop the pods that a complete list at `version` lacks. What is newer than the list stays:
-        the watch that follows tells of it."""
-        self._pods_seen = max(self._pods_seen, version)
-        gone = [
-            uid for uid, pod in self._pods.items() if uid not in listed and pod.version <= version
-        ]
-        for uid in gone:
-            self._forget(uid)
-        if not self._listed:
-            self._listed = True
-            self._resume_waits()
-
-    def put_node(self, node: Node) -> None:
-        if self.nodes.get(node.name) == node:
-            return  # only its status has changed
-        if self.nodes.put(node):
-            self._account_all(self._pods_by_node.get(node.name, ()))
-        self.waiting.nodes_changed()
-
-    def drop_node(self, name: str) -> None:
-        self.nodes.drop(name)
-        self._account_all(self._pods_by_node.get(name, ()))
-
-    def keep_nodes(self, listed: Set[str]) -> None:
-        """Drop the nodes that a complete list lacks."""
-        for name in self.nodes.names() - listed:
-            self.drop_node(name)
-
-    def put_policy(self, policy: LoadedPolicy) -> None:
-        before = self.policies.get(policy.key)
-        if before == policy:
-            return  # only its status or its annotations have changed
-        for unit in _units(policy):
-            self.nodes.hold(unit.pool)
-        self._release_pools(before)
-        self.policies.put(policy)
-        self._policy_changed(policy.key)
-
-    def drop_policy(self, key: PolicyKey) -> None:
-        self._release_pools(self.policies.drop(key))
-        self._policy_changed(key)
-
-    def keep_policies(self, group: str, listed: Set[PolicyKey]) -> None:
-        """Drop the policies of a dialect that a complete list lacks."""
-        for key in set(self.policies.keys(group)) - listed:
-            self.drop_policy(key)
-
-    def put_workload(self, workload: Workload) -> None:
-        if self.workloads.get(workload.uid) != workload:
-            with_ratio = self._desired(workload.namespace)
-            self.workloads.put(workload)
-            self._desired_changed(workload.namespace, with_ratio)
-
-    def drop_workload(self, uid: str) -> None:
-        workload = self.workloads.get(uid)
-        if workload is not None:
-            with_ratio = self._desired(workload.namespace)
-            self.workloads.drop(uid)
-            self._desired_changed(workload.namespace, with_ratio)
-
-    def keep_workloads(self, kind: str, listed: Set[str]) -> None:
-        """Drop the workloads of a kind that a complete list lacks."""
-        for uid in self.workloads.uids(kind) - listed:
-            self.drop_workload(uid)
-
-    # --- what the scheduler asks ---------------------------------------------------------------
 
     def obstacle(self, pod: Pod) -> str | None:
         """Why nothing can be decided for a pod that the scheduler believes to be waiting."""
@@ -223,45 +128,7 @@ class SchedulingCache:
             tolerate=self.nodes.evictions(node, pod.tolerations) if unit and unit.virtual else (),
         )
 
-    def learn(self, pod: Pod) -> None:
-        """`pod` as an answer of the API server showed it. Ignored if the watch is past that already
-        and knows no such pod: it was deleted since."""
-        if pod.uid in self._pods or pod.version > self._pods_seen:
-            self._take_in(pod)
-
-    # --- within --------------------------------------------------------------------------------
-
-    def policy_of(self, pod: Pod) -> LoadedPolicy | None:
-        """The oldest policy that selects the pod, valid or not."""
-        return self.policies.for_pod(pod.namespace, pod.labels)
-
-    def world(self, ledger: LedgerView | None = None) -> World:
-        """What is so now: decisions rest on it within this step of the event loop."""
-        now = self._wall_clock()
-        return World(ledger or self.ledger, self.nodes, self.workloads, self, now)
-
-    def has_below(self, priority: int, names: Set[str]) -> bool:
-        """Whether a live pod of less than this priority is on one of these nodes."""
-        return any(
-            self._pods[uid].priority < priority and not self._pods[uid].finished
-            for name in names
-            for uid in self._pods_by_node.get(name, ())
-        )
-
-    def _history(self, pod: Pod, policy: LoadedPolicy | None) -> History:
-        held = self.ledger.held(pod.uid)
-        nominated = held.unit if held and policy and held.policy == policy.key else ""
-        return replace(self.histories.of(pod.uid), nominated=nominated)
-
-    def demand_of(self, pod: Pod) -> Demand:
-        """What a decision reads of a pod that waits."""
-        policy = self.policy_of(pod)
-        return demand_of(pod, policy, self._history(pod, policy))
-
-    def _shape(self, pod: Pod) -> tuple[PolicyKey | None, Demand]:
-        """What decides about a waiting pod, besides the nodes."""
-        policy = self.policy_of(pod)
-        return (policy.key if policy is not None else None), self.demand_of(pod)
+    # --- within ---------------------------------------------------------------------------------
 
     def _decide(self, pod: Pod, offered: Sequence[str]) -> Decision:
         policy = self.policy_of(pod)
@@ -316,45 +183,6 @@ class SchedulingCache:
             return found.until - world.now
         return found if isinstance(found, Placement) else inf
 
-    def unit_of(self, pod: Pod) -> tuple[Policy, Unit] | None:
-        """The unit that a bound pod belongs to, whether it counts there or not."""
-        return unit_of(pod, self.policies, self.nodes)
-
-    def pods_of(self, namespace: str) -> list[Pod]:
-        return [self._pods[uid] for uid in self._pods_by_namespace.get(namespace, ())]
-
-    def pods_in(self, unit: UnitKey) -> list[Pod]:
-        """The bound pods that count under this key."""
-        return [
-            pod
-            for pod in self.pods_of(unit.policy.namespace)
-            if pod.node and not pod.finished and self._counts_under(pod) == unit
-        ]
-
-    def _counts_under(self, pod: Pod) -> UnitKey | None:
-        return counted(pod, self.policies, self.nodes).slot.unit
-
-    def _resume_waits(self) -> None:
-        """Timed waits that an earlier process has begun: nobody may ask before they end."""
-        for pod in self._pods.values():
-            if pod.is_refused and WAITING_ANNOTATION in pod.annotations:
-                self.waiting.rejected(pod, *self._shape(pod), None)
-
-    def _desired(self, namespace: str) -> dict[PolicyKey, int]:
-        """The replicas that are wanted for each policy with a ratio."""
-        return {
-            policy.key: self.workloads.desired(policy.key)
-            for policy in self.policies.of_namespace(namespace)
-            if isinstance(policy, Policy) and policy.has_ratio
-        }
-
-    def _desired_changed(self, namespace: str, before: Mapping[PolicyKey, int]) -> None:
-        now = self._desired(namespace)
-        if any(now.get(key, 0) < count for key, count in before.items()):
-            self.ledger.release_namespace(namespace)  # bind decides anew, under the lower maximum
-        if now != before:
-            self.waiting.slots_freed([namespace])
-
     def _meet(self, scheduler: str) -> None:
         """The first call of a scheduler: what it asked before, it asked another process, which has
         ended. Those of its pods that were refused then may be waiting for what has changed since.
@@ -366,26 +194,6 @@ class SchedulingCache:
             if pod.scheduler == scheduler and pod.is_refused:
                 self.waiting.rejected(pod, *self._shape(pod), None)
 
-    def _take_in(self, pod: Pod) -> None:
-        known = self._pods.get(pod.uid)
-        if known is not None and known.version > pod.version:
-            return  # an older view than the one we have
-        self._pods[pod.uid] = pod
-        self._pods_by_namespace.setdefault(pod.namespace, set()).add(pod.uid)
-        if pod.node:
-            self._pods_by_node.setdefault(pod.node, set()).add(pod.uid)
-        self._account(pod)
-
-    def _forget(self, uid: str) -> None:
-        pod = self._pods.pop(uid, None)
-        self.ledger.forget(uid)
-        self.waiting.forget(uid)
-        self.histories.forget(uid)
-        if pod is not None:
-            _discard(self._pods_by_namespace, pod.namespace, uid)
-            _discard(self._pods_by_node, pod.node, uid)
-            self._count_for_ratio(pod, None)
-
     def _newest(self, uid: str, node: str) -> Pod | None:
         """The scheduler's view of the pod or the watch's, whichever is newer."""
         reservation = self.ledger.reservation(uid, node)
@@ -395,49 +203,6 @@ class SchedulingCache:
             key=lambda view: view.version,
             default=None,
         )
-
-    def _account(self, pod: Pod) -> None:
-        if pod.node or pod.finished or pod.terminating:
-            self.waiting.forget(pod.uid)
-            self.histories.forget(pod.uid)
-        else:
-            self.waiting.seen(pod, self._shape)
-        if pod.finished:
-            self.ledger.forget(pod.uid)
-        elif pod.node:
-            self.ledger.see_bound(pod.uid, counted(pod, self.policies, self.nodes))
-        else:
-            self.ledger.see_unbound(pod)
-        live = not (pod.finished or pod.terminating)
-        self._count_for_ratio(pod, self.policy_of(pod) if live else None)
-
-    def _count_for_ratio(self, pod: Pod, policy: LoadedPolicy | None) -> None:
-        """`policy`: that of a live pod."""
-        ratio = isinstance(policy, Policy) and policy.has_ratio
-        key = policy.key if policy is not None and ratio else None
-        if not self.workloads.is_news(pod.uid, key, pod.owner):
-            return
-        before = self._desired(pod.namespace)
-        self.workloads.count_pod(pod.uid, key, pod.owner)
-        self._desired_changed(pod.namespace, before)
-
-    def _account_all(self, uids: Iterable[str]) -> None:
-        for uid in uids:
-            self._account(self._pods[uid])
-
-    def _policy_changed(self, key: PolicyKey) -> None:
-        self.waiting.policies_changed(key.namespace, self._shape)
-        self.ledger.release_namespace(key.namespace)
-        for flight in self.ledger.flights():
-            unit = flight.slot.unit
-            policy = self.policies.get(unit.policy) if unit is not None else None
-            if unit is not None and isinstance(policy, Policy):
-                self.ledger.recount(flight, unit._replace(group=group_of(flight.pod, policy)))
-        self._account_all(list(self._pods_by_namespace.get(key.namespace, ())))
-
-    def _release_pools(self, policy: LoadedPolicy | None) -> None:
-        for unit in _units(policy):
-            self.nodes.release(unit.pool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,15 +218,3 @@ class _WithHeld:
 
     def has_terminating(self, policy: PolicyKey, unit: str) -> bool:
         return self.ledger.has_terminating(policy, unit)
-
-
-def _units(policy: LoadedPolicy | None) -> Sequence[Unit]:
-    return policy.units if isinstance(policy, Policy) else ()
-
-
-def _discard(index: dict[str, set[str]], key: str, uid: str) -> None:
-    members = index.get(key)
-    if members is not None:
-        members.discard(uid)
-        if not members:
-            del index[key]

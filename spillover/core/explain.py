@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from spillover.core import limits
-from spillover.core.cache import SchedulingCache
 from spillover.core.demand import Demand, group_of
 from spillover.core.instants import instant_of
 from spillover.core.placement import World, consider, find
@@ -13,6 +12,7 @@ from spillover.core.pods import Pod
 from spillover.core.policy import InvalidPolicy, LoadedPolicy, Policy, Unit, UnitKey
 from spillover.core.resources import written
 from spillover.core.selectors import includes
+from spillover.core.state import ClusterState
 from spillover.core.verdicts import AtMax, Evicting, NoNode, Placement, Stay, Waiting
 
 TAINTED = "with a taint that the pod does not tolerate"
@@ -95,7 +95,7 @@ class PolicyReport:
     outside: tuple[str, ...]
 
 
-def explain_policy(cache: SchedulingCache, policy: LoadedPolicy) -> PolicyReport:
+def explain_policy(cache: ClusterState, policy: LoadedPolicy) -> PolicyReport:
     selected = [
         pod
         for pod in cache.pods_of(policy.key.namespace)
@@ -122,7 +122,7 @@ def explain_policy(cache: SchedulingCache, policy: LoadedPolicy) -> PolicyReport
     )
 
 
-def _fills(cache: SchedulingCache, policy: Policy, pods: Sequence[Pod]) -> Iterable[Fill]:
+def _fills(cache: ClusterState, policy: Policy, pods: Sequence[Pod]) -> Iterable[Fill]:
     world = cache.world()
     groups = sorted({group_of(pod, policy) for pod in pods}) or [()]
     for unit in policy.units:
@@ -137,7 +137,7 @@ def _fills(cache: SchedulingCache, policy: Policy, pods: Sequence[Pod]) -> Itera
             )
 
 
-def explain_pod(cache: SchedulingCache, pod: Pod, misfits: Mapping[str, str | None]) -> PodReport:
+def explain_pod(cache: ClusterState, pod: Pod, misfits: Mapping[str, str | None]) -> PodReport:
     """`cache` holds what the decision rests on, `misfits` why the pod does not fit on each node."""
     policy = cache.policy_of(pod)
     if pod.node:
@@ -161,7 +161,7 @@ def explain_pod(cache: SchedulingCache, pod: Pod, misfits: Mapping[str, str | No
     )
 
 
-def _bound(cache: SchedulingCache, pod: Pod, policy: LoadedPolicy | None) -> PodReport:
+def _bound(cache: ClusterState, pod: Pod, policy: LoadedPolicy | None) -> PodReport:
     home = cache.unit_of(pod)
     if home is not None:
         where = f"bound to {pod.node}, in unit {home[1].title} of {home[0].key}"
@@ -211,7 +211,7 @@ def _outcome(
 
 
 def _units(
-    cache: SchedulingCache,
+    cache: ClusterState,
     pod: Pod,
     demand: Demand,
     policy: LoadedPolicy | None,
