@@ -34,7 +34,7 @@ _WITHOUT_CLUSTER = {"tests/unit", "tests/property", "tests/contract"}
 def main(arguments: list[str]) -> int:
     """Runs one command. Returns the exit status."""
     options, rest = _parser().parse_known_args(arguments)
-    if rest and options.command not in ("test", "kubectl"):
+    if rest and options.command not in ("test", "kubectl", "explain"):
         _parser().error(f"unrecognized arguments: {' '.join(rest)}")
     run: Callable[[argparse.Namespace, list[str]], int] = options.run
     signal.signal(signal.SIGTERM, _interrupt)  # like Ctrl-C: what is half done is undone
@@ -79,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     kubectl = add("kubectl", _kubectl, "kubectl on a cluster: ./dev kubectl [--name NAME] ARGS…")
     add_name(kubectl)
     kubectl.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGS")
+    explain = add("explain", _explain, "spillover explain on a cluster: ./dev explain pod NAME …")
+    add_name(explain)
+    explain.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGS")
     test = add("test", _test, "run the tests: ./dev test [--long] [TIER or pytest arguments]")
     test.add_argument("--long", action="store_true", help="with the full counts, for a note")
     test.add_argument("arguments", nargs=argparse.REMAINDER, metavar="TIER or ARGS")
@@ -150,6 +153,13 @@ def _logs(options: argparse.Namespace, _: list[str]) -> int:
 
 def _kubectl(options: argparse.Namespace, rest: list[str]) -> int:
     command = [*_existing(options.name).kubectl_command(), *rest, *options.arguments]
+    return subprocess.run(command, check=False).returncode
+
+
+def _explain(options: argparse.Namespace, rest: list[str]) -> int:
+    cluster = _existing(options.name)
+    command = [str(Path(sys.executable).with_name("spillover")), "explain"]
+    command += [*rest, *options.arguments, f"--kubeconfig={cluster.kubeconfig}"]
     return subprocess.run(command, check=False).returncode
 
 
