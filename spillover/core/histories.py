@@ -23,6 +23,7 @@ class _Entry:
     history: History = field(default=NO_HISTORY)
     trying: tuple[str, float] = ("", 0.0)
     probed: float = float("-inf")
+    written: Waits = ()
     writes_from: float = 0.0
 
 
@@ -49,7 +50,7 @@ class Histories:
         """The pod waits for nodes of the unit since then."""
         entry = self._entry(pod)
         entry.history = entry.history.with_wait(unit, since)
-        if set(entry.history.waits) - set(waits_of(pod)):
+        if set(entry.history.waits) - set(waits_of(pod)) - set(entry.written):
             self._unwritten[pod.uid] = None
 
     def unwritten(self) -> list[tuple[Pod, str]]:
@@ -65,7 +66,11 @@ class Histories:
         return found
 
     def wrote(self, uid: str) -> None:
+        """The pod has all its waits written down now, though it may not be seen so yet."""
         self._unwritten.pop(uid, None)
+        entry = self._entries.get(uid)
+        if entry is not None:
+            entry.written = entry.history.waits
 
     def write_failed(self, uid: str, rest_seconds: float) -> None:
         entry = self._entries.get(uid)

@@ -1,0 +1,291 @@
+"""Waits that begin, are written down, end, and are resumed; and nudges for what fields bring."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from builders import ack_policy, node, pod, virtual, vke_policy
+from spillover.core.cache import SchedulingCache
+from spillover.core.conventions import NodeConventions
+from spillover.core.instants import instant_of, seconds_of
+from spillover.core.pods import POLICY_ANNOTATION, UNIT_ANNOTATION, WAITING_ANNOTATION, Pod
+from spillover.core.policy import Policy
+from spillover.core.verdicts import Placement
+from spillover.core.workloads import Workload
+
+START = 1_767_268_800.0  # 2026-01-01T12:00:00Z
+TIMED = {"policy": "TimeoutOrExceedMax", "timeout": "60s"}
+PREPAID = {"resource": "ecs", "nodeSelector": {"pool": "prepaid"}, "max": 5}
+POSTPAID = {"resource": "ecs", "nodeSelector": {"pool": "postpaid"}, "max": 5}
+ECI = {"resource": "eci"}
+
+
+class World:
+    def __init__(self, *policies: Policy) -> None:
+        self.now = 0.0
+        self.version = 10
+        self.cache = SchedulingCache(
+            NodeConventions(), lambda: self.now, lambda: START + self.now, lambda: 0.0
+        )
+        self.cache.put_node(virtual("vk"))
+        for policy in policies:
+            self.cache.put_policy(policy)
+
+    def see(self, name: str, **fields: Any) -> Pod:
+        self.version += 1
+        seen = pod(name, version=self.version, **fields)
+        self.cache.put_pod(seen)
+        return seen
+
+    def filter(self, who: Pod, *offered: str) -> str:
+        decision = self.cache.place(who, offered or ("vk",))
+        if isinstance(decision, Placement):
+            return decision.unit.title if decision.unit else "outside"
+        return decision.reasons[(offered or ("vk",))[0]]
+
+    def nudged(self) -> list[str]:
+        return [each.name for each in self.cache.due_nudges()]
+
+    def written(self) -> dict[str, str]:
+        ((_, text),) = self.cache.histories.unwritten()
+        found: dict[str, str] = json.loads(text)
+        return found
+
+
+def timed() -> Policy:
+    return ack_policy(PREPAID, ECI, whenTryNextUnits=TIMED)
+
+
+def test_a_wait_is_to_be_written_once() -> None:
+    policy = timed()
+    world = World(policy)
+    one = world.see("one")
+    assert world.filter(one) == "waits for ecs until 2026-01-01T12:01:00Z"
+    assert world.written() == {policy.units[0].identity: "2026-01-01T12:00:00Z"}
+    world.cache.histories.wrote("one")
+    world.now = 10.0
+    assert world.filter(one) == "waits for ecs until 2026-01-01T12:01:00Z"
+    assert world.cache.histories.unwritten() == []
+
+
+def test_a_failed_write_is_tried_again_after_a_rest() -> None:
+    world = World(timed())
+    world.filter(world.see("one"))
+    world.cache.histories.write_failed("one", 3.0)
+    assert world.cache.histories.unwritten() == []
+    world.now = 3.0
+    assert len(world.cache.histories.unwritten()) == 1
+
+
+def test_a_pod_that_is_gone_or_placed_is_not_written_to() -> None:
+    world = World(timed())
+    one, two = world.see("one"), world.see("two")
+    world.filter(one)
+    world.filter(two)
+    world.cache.drop_pod("one", 99)
+    world.cache.put_node(node("pre", pool="prepaid"))
+    assert world.filter(two, "pre") == "ecs"
+    assert world.cache.histories.unwritten() == []
+
+
+def test_the_end_of_a_wait_is_a_nudge() -> None:
+    world = World(timed())
+    world.filter(world.see("one"))
+    assert world.nudged() == []
+    world.now = 59.9
+    assert world.nudged() == []
+    world.now = 60.0
+    assert world.nudged() == ["one"]
+    assert world.filter(world.see("one")) == "eci"
+
+
+def test_pods_whose_waits_end_at_different_times_are_nudged_each_at_its_own() -> None:
+    world = World(timed())
+    world.filter(world.see("one"))
+    world.now = 20.0
+    world.filter(world.see("two"))
+    nudges = []
+    for second in range(20, 90):
+        world.now = float(second)
+        nudges += [(second, name) for name in world.nudged()]
+        for _, name in nudges:
+            world.cache.waiting.forget(name)  # placed
+    assert nudges == [(60, "one"), (80, "two")]
+
+
+def test_a_node_that_appears_is_a_nudge_before_the_end() -> None:
+    world = World(timed())
+    world.cache.put_node(node("pre", pool="off"))
+    world.filter(world.see("one"), "vk", "pre")
+    world.now = 5.0
+    world.cache.put_node(node("pre", pool="prepaid"))
+    assert world.nudged() == ["one"]
+
+
+def test_after_a_restart_waits_go_on_though_nobody_asks() -> None:
+    policy = timed()
+    world = World(policy)
+    mark = json.dumps({policy.units[0].identity: instant_of(START - 50)})
+    refused = {"refusal": "Unschedulable: x", "annotations": {WAITING_ANNOTATION: mark}}
+    world.see("waits", **refused)
+    world.see("other", refusal="Unschedulable: x")
+    world.cache.keep_pods({"waits", "other"}, world.version)
+    # Its nodes are not known, so it is tried once at its end, when it may go on.
+    assert world.nudged() == []
+    world.now = 10.0
+    assert world.nudged() == ["waits"]
+    assert world.filter(world.see("waits", **refused)) == "eci"
+
+
+def test_a_second_unit_has_a_wait_of_its_own() -> None:
+    policy = ack_policy(PREPAID, POSTPAID, ECI, whenTryNextUnits=TIMED)
+    world = World(policy)
+    first, second = (unit.identity for unit in policy.units[:2])
+    since = instant_of(START - 30)
+    one = world.see("one", refusal="Unschedulable: x", since=since)
+    assert "waits for ecs(pool=prepaid) until 2026-01-01T12:00:30Z" in world.filter(one)
+    world.now = 30.0
+    assert "waits for ecs(pool=postpaid) until 2026-01-01T12:01:30Z" in world.filter(one)
+    assert world.written() == {first: since, second: "2026-01-01T12:00:30Z"}
+    world.now = 90.0
+    assert world.filter(one) == "eci"
+
+
+def test_what_the_pod_says_already_is_kept_beside_a_new_wait() -> None:
+    policy = ack_policy(PREPAID, POSTPAID, ECI, whenTryNextUnits=TIMED)
+    world = World(policy)
+    first, second = (unit.identity for unit in policy.units[:2])
+    begun = instant_of(START - 60)
+    mark = json.dumps({first: begun})
+    world.filter(world.see("one", annotations={WAITING_ANNOTATION: mark}))
+    assert world.written() == {first: begun, second: "2026-01-01T12:00:00Z"}
+
+
+# --- slots that fields bring ----------------------------------------------------------------------
+
+
+def bound(world: World, policy: Policy, name: str, **fields: Any) -> Pod:
+    marks = {POLICY_ANNOTATION: str(policy.key), UNIT_ANNOTATION: policy.units[0].identity}
+    return world.see(name, node="vk", annotations=marks, **fields)
+
+
+def test_a_pod_that_starts_to_terminate_frees_its_slot() -> None:
+    policy = ack_policy({**ECI, "max": 1})
+    world = World(policy)
+    first = bound(world, policy, "first")
+    world.filter(world.see("one"))
+    assert world.nudged() == []
+    world.cache.put_pod(replace(first, version=99, terminating=True))
+    assert world.nudged() == ["one"]
+
+
+def test_where_terminating_pods_count_the_slot_is_free_once_it_is_gone() -> None:
+    policy = ack_policy({**ECI, "max": 1}, ignoreTerminatingPod=False)
+    world = World(policy)
+    first = bound(world, policy, "first")
+    world.filter(world.see("one"))
+    world.cache.put_pod(replace(first, version=99, terminating=True))
+    assert world.nudged() == []
+    world.cache.drop_pod("first", 100)
+    assert world.nudged() == ["one"]
+
+
+def test_the_last_terminating_pod_of_a_unit_lets_others_go_on() -> None:
+    when = {"policy": "LackResourceAndNoTerminating"}
+    policy = ack_policy({**PREPAID, "max": None}, ECI, whenTryNextUnits=when)
+    world = World(policy)
+    world.cache.put_node(node("pre", pool="prepaid"))
+    first = bound(world, policy, "first")
+    world.cache.put_pod(replace(first, version=98, terminating=True))
+    assert world.filter(world.see("one")) == "waits for terminating pods of ecs"
+    assert world.nudged() == []
+    world.cache.drop_pod("first", 99)
+    assert world.nudged() == ["one"]
+
+
+def test_freed_resources_nudge_as_many_as_fit() -> None:
+    policy = ack_policy({**ECI, "maxResources": {"cpu": 4}})
+    world = World(policy)
+    bound(world, policy, "first", requests=(("cpu", 4000),))
+    for name in ("one", "two", "three"):
+        world.filter(world.see(name, requests=(("cpu", 2000),)))
+    world.cache.drop_pod("first", 99)
+    assert world.nudged() == ["one", "three"]  # by name: all else is equal
+
+
+def test_groups_have_slots_of_their_own() -> None:
+    policy = ack_policy({**ECI, "max": 1}, matchLabelKeys=["hash"])
+    world = World(policy)
+    a, b = ({"app": "app", "hash": value} for value in "ab")
+    bound(world, policy, "first", labels=a)
+    bound(world, policy, "second", labels=b)
+    world.filter(world.see("one", labels=a))
+    world.filter(world.see("two", labels=b))
+    world.cache.drop_pod("second", 99)
+    assert world.nudged() == ["two"]
+
+
+# --- the owners' replicas -------------------------------------------------------------------------
+
+
+def ratio(text: str = "0.5") -> Policy:
+    return vke_policy({"name": "base", "type": "vci", "maxReplicasRatio": text}, strategy="require")
+
+
+def owner(replicas: int, uid: str = "owner", above: str = "") -> Workload:
+    return Workload("deployments", uid, "ns", replicas, above)
+
+
+def test_more_replicas_raise_the_maximum_and_nudge() -> None:
+    world = World(ratio())
+    world.cache.put_workload(owner(2))
+    world.see("first", node="vk", owner="owner")
+    assert (
+        world.filter(world.see("one", owner="owner")) == "base is at its max of 0.5 of the replicas"
+    )
+    assert world.nudged() == []
+    world.cache.put_workload(owner(4))
+    assert world.nudged() == ["one"]
+
+
+def test_fewer_replicas_end_reservations_so_that_bind_decides_anew() -> None:
+    world = World(ratio())
+    world.cache.put_workload(owner(4))
+    for name in ("one", "two"):
+        assert world.filter(world.see(name, owner="owner")) == "base"
+    world.cache.put_workload(owner(2))
+    assert not isinstance(world.cache.claim("one", "vk"), str)
+    assert world.cache.claim("two", "vk") == "base is at its max of 0.5 of the replicas"
+
+
+def test_a_deployment_stands_for_its_replica_sets_and_others_count_once_each() -> None:
+    world = World(ratio("1"))
+    key = ratio().key
+    world.cache.put_workload(owner(10, "deployment"))
+    world.cache.put_workload(owner(4, "old", above="deployment"))
+    world.cache.put_workload(owner(6, "new", above="deployment"))
+    world.cache.put_workload(owner(3, "rollout-owned", above="some-rollout"))
+    for name, above in (
+        ("a", "old"),
+        ("b", "new"),
+        ("c", "rollout-owned"),
+        ("d", ""),
+        ("e", "job"),
+    ):
+        world.see(name, owner=above)
+    assert world.cache.workloads.desired(key) == 10 + 3 + 2
+    world.cache.drop_workload("rollout-owned")
+    assert world.cache.workloads.desired(key) == 10 + 3
+    world.cache.drop_pod("d", 99)
+    assert world.cache.workloads.desired(key) == 10 + 2
+    world.see("e", owner="job", terminating=True)
+    assert world.cache.workloads.desired(key) == 10 + 1
+    world.cache.keep_workloads("deployments", {"old", "new"})
+    assert world.cache.workloads.desired(key) == 4 + 6 + 1
+
+
+def test_instants_and_seconds_are_inverse() -> None:
+    assert instant_of(START) == "2026-01-01T12:00:00Z"
+    assert seconds_of("2026-01-01T12:00:00Z") == START
+    assert seconds_of("2026-01-01T12:00:00") is None
+    assert seconds_of("today") is None
