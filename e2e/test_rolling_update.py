@@ -4,6 +4,8 @@ import json
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from harness.scenes import ACK, deployment, node, policy, virtual_node
 from harness.stage import Scene
 from harness.watch import is_ready, node_of
@@ -34,13 +36,12 @@ def roll(scene: Scene, template: str) -> list[Object]:
     return scene.pods.wait_for(lambda pods: settled(pods, template), 120, "the update complete")
 
 
-def start(scene: Scene, *, by_template: bool) -> None:
+def start(scene: Scene, **spec: object) -> None:
     scene.add_nodes(
         node("prepaid-0", gpus=9, labels={"pool": "prepaid"}),
         virtual_node("virtual-0"),
         node("postpaid-0", gpus=9, labels={"pool": "postpaid"}),
     )
-    spec: Object = {"matchLabelKeys": ["pod-template-hash"]} if by_template else {}
     scene.add(
         policy(
             ACK, scene.namespace, "app",
@@ -65,13 +66,17 @@ def start(scene: Scene, *, by_template: bool) -> None:
     assert places(pods) == FRESH
 
 
-def test_counted_per_template_it_ends_as_a_fresh_start(scene: Scene, *, full: bool) -> None:
-    start(scene, by_template=True)
+@pytest.mark.parametrize("ignored", [True, False])
+def test_counted_per_template_it_ends_as_a_fresh_start(
+    scene: Scene, *, full: bool, ignored: bool
+) -> None:
+    """Terminating pods are of the old template: whether they count makes no difference."""
+    start(scene, matchLabelKeys=["pod-template-hash"], ignoreTerminatingPod=ignored)
     for turn in range(10 if full else 2):
         assert places(roll(scene, f"turn-{turn}")) == FRESH
 
 
 def test_without_it_the_surge_spills(scene: Scene) -> None:
     """What matchLabelKeys is for: the first pods of the new template find the units full."""
-    start(scene, by_template=False)
+    start(scene)
     assert places(roll(scene, "next")) != FRESH

@@ -86,6 +86,8 @@ class SchedulingCache(ClusterState):
     def due_nudges(self) -> list[Pod]:
         """Waiting pods that filter would place now, for all we know, and that nobody tells the
         scheduler to try again: as many as there are slots. See `spillover.core.waiting`."""
+        for uid in self.ledger.take_let_go():
+            self.waiting.demand_changed(uid, self._shape)
         self.waiting.slots_freed({unit.policy.namespace for unit in self.ledger.take_freed()})
         return self.waiting.due(self._find)
 

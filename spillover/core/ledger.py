@@ -109,6 +109,7 @@ class Ledger:
         self._resources: dict[UnitKey, Counter[str]] = {}
         self._leaving: Counter[tuple[PolicyKey, str]] = Counter()
         self._freed: set[UnitKey] = set()
+        self._let_go: set[str] = set()
 
     def usage(self, unit: UnitKey, besides: str) -> Usage:
         """What is taken of a unit, not counting what the pod of uid `besides` has reserved."""
@@ -130,6 +131,12 @@ class Ledger:
         self._expire()
         freed, self._freed = self._freed, set()
         return freed
+
+    def take_let_go(self) -> set[str]:
+        """Pods whose hold has ended since the last call: what is decided for them is another."""
+        self._expire()
+        ended, self._let_go = self._let_go, set()
+        return ended
 
     def reservations(self) -> int:
         self._expire()
@@ -181,8 +188,8 @@ class Ledger:
         """Keep what is being freed in a unit for a waiting pod that others were preempted for."""
         self.let_go(pod.uid)
         if len(self._held) >= MAX_RESERVATIONS:
-            _, oldest = self._held.popitem()
-            self._count(oldest.slot, -1)
+            uid, oldest = self._held.popitem()
+            self._end_hold(uid, oldest)
         slot = Slot(unit, pod.requests)
         self._held[pod.uid] = Hold(slot, shown=False, expires=self._now + HOLD_SECONDS)
         self._count(slot, +1)
@@ -192,7 +199,7 @@ class Ledger:
         self._expire()
         hold = self._held.pop(uid, None)
         if hold is not None:
-            self._count(hold.slot, -1)
+            self._end_hold(uid, hold)
 
     def held(self, uid: str) -> UnitKey | None:
         """The unit in which a waiting pod holds a slot."""
@@ -293,6 +300,10 @@ class Ledger:
         elif pod.nominated and not hold.shown:
             self._held[pod.uid] = Hold(hold.slot, shown=True, expires=self._now + NOMINATED_SECONDS)
 
+    def _end_hold(self, uid: str, hold: Hold) -> None:
+        self._count(hold.slot, -1)
+        self._let_go.add(uid)
+
     def _end_binding(self, uid: str) -> None:
         self._count(self._binding.pop(uid).slot, -1)
 
@@ -300,8 +311,8 @@ class Ledger:
         self._now = self._clock()
         for _, reservation in self._reserved.expire():
             self._count(reservation.slot, -1)
-        for _, hold in self._held.expire():
-            self._count(hold.slot, -1)
+        for uid, hold in self._held.expire():
+            self._end_hold(uid, hold)
 
     def _count(self, slot: Slot, change: int) -> None:
         unit = slot.unit

@@ -153,11 +153,11 @@ class ClusterState:
         ]
 
     def has_below(self, priority: int, names: Set[str]) -> bool:
-        """Whether a live pod of less than this priority is on one of these nodes."""
+        """Whether a pod of less than this priority, that stays, is on one of these nodes."""
         return any(
-            self._pods[uid].priority < priority and not self._pods[uid].finished
+            pod.priority < priority and not (pod.finished or pod.terminating)
             for name in names
-            for uid in self._pods_by_node.get(name, ())
+            for pod in (self._pods[uid] for uid in self._pods_by_node.get(name, ()))
         )
 
     def world(self, ledger: LedgerView | None = None) -> World:

@@ -242,6 +242,36 @@ def test_a_hold_ends_with_the_nomination(gone: dict[str, Any] | None) -> None:
     assert world.taken() == 1
 
 
+def nudged(world: World) -> list[str]:
+    return [each.name for each in world.cache.due_nudges()]
+
+
+@pytest.mark.parametrize("given_up", [True, False])
+def test_without_its_nomination_the_pod_is_nudged_and_goes_on(*, given_up: bool) -> None:
+    world = eager()
+    world.cache.put_pod(URGENT)
+    world.filter(URGENT, "vk")
+    world.preempt(URGENT, pre_1=["low"])
+    world.now = 1.0
+    assert nudged(world) == []
+    if given_up:
+        nominated = replace(URGENT, version=5, nominated="pre-1")
+        world.cache.put_pod(nominated)
+        world.now = 100.0
+        assert nudged(world) == []
+        world.cache.put_pod(replace(nominated, version=6, nominated=""))
+    else:
+        world.now = HOLD_SECONDS
+    assert nudged(world) == ["urgent"]
+    assert world.filter(replace(URGENT, version=7), "vk") == "eci"
+
+
+def test_a_pod_that_is_leaving_anyway_is_nobody_to_preempt() -> None:
+    world = World(PREPAID, ECI, **EAGER)
+    world.bound("low", "pre-1", terminating=True)
+    assert world.filter(URGENT, "vk") == "eci"
+
+
 # --- nominations that are not ours ----------------------------------------------------------------
 
 HINTED = pod("hinted", nominated="vk")
