@@ -141,7 +141,10 @@ class ApiSession:
             ) as response:
                 if response.status >= 300:
                     raise await self._refusal(response, await response.read())
-                yield response.content
+                try:
+                    yield response.content
+                finally:
+                    _hang_up(response)
         except _NO_ANSWER as error:
             raise NoAnswerError(f"GET {path}: {type(error).__name__} {error}") from error
 
@@ -171,6 +174,13 @@ class ApiSession:
             if _SECONDS.fullmatch(seconds)
             else 0,
         )
+
+
+def _hang_up(response: aiohttp.ClientResponse) -> None:
+    """Left midway, a stream would take its time over a goodbye, and might outlive the loop."""
+    connection = response.connection  # None at the end of the stream
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
 
 
 def _open(session: aiohttp.ClientSession | None) -> aiohttp.ClientSession:

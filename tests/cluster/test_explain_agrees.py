@@ -103,13 +103,13 @@ _ack_unit = st.builds(
     ),
 )
 _ack = st.builds(
-    lambda units, more: (scenes.ACK, {"units": units, **more}),
+    lambda units, preempt, more: (scenes.ACK, {"units": units, "preemptPolicy": preempt, **more}),
     st.lists(_ack_unit, min_size=1, max_size=4),
+    st.sampled_from(["BeforeNextUnit", "BeforeNextUnit", "AfterAllUnits"]),
     _some(
         matchLabelKeys=st.just(["hash"]),
         ignorePreviousPod=st.booleans(),
         ignoreTerminatingPod=st.booleans(),
-        preemptPolicy=st.sampled_from(["BeforeNextUnit", "BeforeNextUnit", "AfterAllUnits"]),
         whenTryNextUnits=st.fixed_dictionaries(
             {
                 "policy": st.sampled_from(
@@ -171,7 +171,7 @@ _subject = st.fixed_dictionaries(
         "tolerations": st.sampled_from([[], [], [{"key": "team", "operator": "Exists"}]]),
         "pool": st.sampled_from([None, None, "a", "v", "v"]),
         "affine": st.booleans(),
-        "high": st.booleans(),
+        "high": st.sampled_from([True, True, False]),
         "waits": st.sampled_from([None, None, (0, 120), (0, 7200), (1, 7200)]),
     }
 )
