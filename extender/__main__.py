@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import uvloop
 from pydantic import ValidationError
 
-from extender.app import Readiness, health_app, scheduler_app
+from extender.app import scheduler_app
 from extender.binding import BIND_SECONDS, Binding
 from extender.filtering import Filtering
 from extender.metrics import Metrics
@@ -23,7 +23,9 @@ from spillover.controller.wait_marks import WaitMarks
 from spillover.core.cache import SchedulingCache
 from spillover.kube.binder import Binder, labels_in_binding
 from spillover.kube.credentials import Credentials, CredentialsError
+from spillover.kube.readiness import Readiness
 from spillover.kube.session import ApiSession, until_answered
+from spillover.serving.health import health_app
 from spillover.serving.http import serve
 from spillover.serving.logs import set_up_logs
 from spillover.serving.processes import run_together
@@ -72,7 +74,9 @@ async def run(settings: Settings) -> int:
                     scheduler, settings.address, settings.port, drain_seconds=BIND_SECONDS
                 ),
                 "probes": serve(
-                    health_app(ready, metrics), settings.health_address, settings.health_port
+                    health_app(ready.obstacle, metrics.registry),
+                    settings.health_address,
+                    settings.health_port,
                 ),
             }
         )

@@ -160,6 +160,10 @@ class NodeCapacity(Struct, frozen=True):
     status: CapacityStatus = CapacityStatus()
 
 
+class NamespaceObject(Struct, frozen=True):
+    metadata: ObjectMeta
+
+
 class WorkloadSpec(Struct, frozen=True):
     replicas: int | None = None
 

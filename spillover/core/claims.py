@@ -11,10 +11,10 @@ from spillover.core.resources import asks_for_gpu
 
 DELETION_COST_STEP = 100
 
-_ACS = "alibabacloud.com/acs"
-_COMPUTE_CLASS = "alibabacloud.com/compute-class"
-_COMPUTE_QOS = "alibabacloud.com/compute-qos"
-_QOS_STRATEGY = "alpha.alibabacloud.com/compute-qos-strategy"
+ACS = "alibabacloud.com/acs"
+COMPUTE_CLASS = "alibabacloud.com/compute-class"
+COMPUTE_QOS = "alibabacloud.com/compute-qos"
+QOS_STRATEGY = "alpha.alibabacloud.com/compute-qos-strategy"
 """An annotation that chooses the QoS in place of the label."""
 
 
@@ -40,11 +40,11 @@ def labels_for(pod: Pod, unit: Unit) -> dict[str, str]:
     if not unit.defaults_of_acs:
         return labels
     defaults = {
-        _ACS: "true",
-        _COMPUTE_CLASS: "gpu" if asks_for_gpu(pod.requests) else "general-purpose",
+        ACS: "true",
+        COMPUTE_CLASS: "gpu" if asks_for_gpu(pod.requests) else "general-purpose",
     }
-    if not any(_QOS_STRATEGY in given for given in (unit.pod_annotations, pod.annotations)):
-        defaults[_COMPUTE_QOS] = "default"
+    if not any(QOS_STRATEGY in given for given in (unit.pod_annotations, pod.annotations)):
+        defaults[COMPUTE_QOS] = "default"
     missing = {key: value for key, value in defaults.items() if key not in pod.labels}
     return {**missing, **labels}
 

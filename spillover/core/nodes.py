@@ -73,14 +73,20 @@ class NodeIndex:
         """Start keeping the members of a pool. Every hold wants its `release`."""
         self._users[pool] += 1
         if self._users[pool] == 1:
-            self._members[pool] = {
-                name for name, node in self._nodes.items() if self._belongs(node, pool)
-            }
+            self._members[pool] = set(self.matching(pool))
 
     def release(self, pool: NodePool) -> None:
         self._users[pool] -= 1
         if self._users[pool] == 0:
             del self._users[pool], self._members[pool]
+
+    def matching(self, pool: NodePool) -> Set[str]:
+        """As `members`, of a pool that need not be held: a look at every node."""
+        return {name for name, node in self._nodes.items() if self._belongs(node, pool)}
+
+    def is_elastic(self, name: str) -> bool:
+        """Whether an autoscaler manages the node."""
+        return self._belongs(self._nodes[name], NodePool(NodeKind.ELASTIC))
 
     def members(self, pool: NodePool) -> Set[str]:
         """The names of the pool's nodes. The pool must be held."""

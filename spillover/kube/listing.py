@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
-from spillover.kube.session import ApiSession, NoAnswerError
+from spillover.kube.session import REQUEST_SECONDS, ApiSession, NoAnswerError
 
 T = TypeVar("T")
 _PAGE = 500
@@ -21,13 +21,22 @@ class _List(msgspec.Struct):
     items: list[msgspec.Raw]
 
 
-async def list_all(session: ApiSession, path: str, decode: Callable[[msgspec.Raw], T]) -> list[T]:
-    """Every object of a collection, page by page. Raises ApiError and NoAnswerError."""
+async def list_all(
+    session: ApiSession,
+    path: str,
+    decode: Callable[[msgspec.Raw], T],
+    seconds: float = REQUEST_SECONDS,
+) -> list[T]:
+    """Every object of a collection, page by page, each within so many seconds. Raises ApiError and
+    NoAnswerError."""
     found: list[T] = []
     token = ""
     for _ in range(_MOST_PAGES):
         content = await session.request(
-            "GET", path, params={"limit": str(_PAGE), **({"continue": token} if token else {})}
+            "GET",
+            path,
+            params={"limit": str(_PAGE), **({"continue": token} if token else {})},
+            seconds=seconds,
         )
         try:
             page = msgspec.json.decode(content, type=_List)

@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import ack_policy, node, virtual
-from extender.app import LARGEST_REQUEST, Readiness, scheduler_app
+from extender.app import LARGEST_REQUEST, scheduler_app
 from extender.binding import Binding
 from extender.filtering import Filtering
 from extender.metrics import Metrics
@@ -35,6 +35,7 @@ from spillover.core.conventions import NodeConventions
 from spillover.core.pods import pod_from_wire
 from spillover.kube.binder import Binder
 from spillover.kube.credentials import Credentials
+from spillover.kube.readiness import Readiness
 from spillover.kube.session import ApiSession
 from spillover.serving.http import serve
 from subject import Subject

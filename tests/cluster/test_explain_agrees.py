@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from extender.app import Readiness, scheduler_app
+from extender.app import scheduler_app
 from extender.binding import Binding
 from extender.filtering import Filtering
 from extender.metrics import Metrics
@@ -32,6 +32,7 @@ from spillover.core.dialects import load
 from spillover.core.explain import PodReport, Verdict, explain_pod
 from spillover.core.policy import Policy
 from spillover.kube.binder import Binder
+from spillover.kube.readiness import Readiness
 from spillover.kube.session import ApiSession
 
 Object = dict[str, Any]

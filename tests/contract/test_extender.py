@@ -14,7 +14,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from builders import ack_policy, node, pod, virtual
-from extender.app import Readiness, health_app, scheduler_app
+from extender.app import scheduler_app
 from extender.binding import Binding
 from extender.filtering import Filtering
 from extender.metrics import Metrics
@@ -24,8 +24,10 @@ from spillover.core.conventions import NodeConventions
 from spillover.core.policy import Policy, UnitKey
 from spillover.kube.binder import Binder
 from spillover.kube.credentials import Credentials
+from spillover.kube.readiness import Readiness
 from spillover.kube.reflector import Reflector
 from spillover.kube.session import ApiSession
+from spillover.serving.health import health_app
 
 RECORDED = Path(__file__).parent / "recorded"
 FILTER = (RECORDED / "filter-1.36.json").read_bytes()
@@ -73,7 +75,7 @@ class Extender:
                 )
             )
         )
-        self.health = TestClient(TestServer(health_app(ready, metrics)))
+        self.health = TestClient(TestServer(health_app(ready.obstacle, metrics.registry)))
 
     async def post(self, path: str, body: bytes) -> tuple[int, Any]:
         async with self.client.post(path, data=body, headers=JSON) as answer:

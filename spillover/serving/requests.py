@@ -1,0 +1,55 @@
+"""Reading requests with limits, and one format for errors: a status and `{"error": reason}`."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+
+T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_log = logging.getLogger(__name__)
+
+
+async def decoded(request: web.Request, decoder: msgspec.json.Decoder[T], seconds: float) -> T:
+    """The request's body, which must be whole within so many seconds. Raises an HTTP 4xx. What a
+    decoder says of a body is raised as it is: MsgspecError, RecursionError or UnicodeError."""
+    if "Content-Encoding" in request.headers:
+        raise web.HTTPUnsupportedMediaType(text="Content-Encoding: none is supported")
+    try:
+        async with asyncio.timeout(seconds):
+            body = await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text=f"no whole body within {seconds:.0f} s") from None
+    except web.RequestPayloadError as error:
+        raise web.HTTPBadRequest(text=f"no whole body: {error}") from error
+    return decoder.decode(body)
+
+
+UNDECODABLE = (msgspec.MsgspecError, RecursionError, UnicodeError)
+
+
+@web.middleware
+async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """One format, also for what nobody has thought of."""
+    try:
+        return await handler(request)
+    except web.HTTPError as error:
+        return web.json_response({"error": error.text}, status=error.status, headers=_kept(error))
+    except ConnectionError:
+        raise  # nobody is left to be answered
+    except Exception:  # noqa: BLE001 - a bug: logged whole, and answered like any failure
+        _log.exception("request failed: %s %s", request.method, request.path)
+        return web.json_response({"error": "internal error: see the log"}, status=500)
+
+
+def json_answer(answer: msgspec.Struct) -> web.Response:
+    return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+
+
+def _kept(error: web.HTTPError) -> dict[str, str]:
+    """The headers that belong to a status: which methods a path allows."""
+    return {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
