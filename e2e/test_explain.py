@@ -165,3 +165,21 @@ def test_it_shows_only_what_the_callers_own_credentials_may_see(
 def test_what_is_not_there_is_an_error(scene: Scene, kind: str, message: str) -> None:
     command = ("explain", kind, "nobody", "-n", scene.namespace)
     assert spillover(scene.cluster, *command, code=1).startswith(message)
+
+
+def test_a_pod_that_nobody_tries_is_told_so(scene: Scene) -> None:
+    scene.add_nodes(node("node-0"))
+    scene.add(
+        policy(ACK, scene.namespace, "app", selector={"app": "app"}, units=[{"resource": "ecs"}]),
+        pod(scene.namespace, "gated", "spillover-scheduler", labels={"app": "app"},
+            schedulingGates=[{"name": "example.com/quota"}]),
+        pod(scene.namespace, "theirs", "somebody", labels={"app": "app"}),
+    )  # fmt: skip
+    gated = explained(scene, "pod", "gated")["pod"]
+    assert gated["outcome"] == (
+        "goes to ecs when the scheduler tries it next;"
+        " but its scheduling gates hold it back: example.com/quota"
+    )
+    assert gated["next_try"] == ""
+    theirs = explained(scene, "pod", "theirs")["pod"]
+    assert "but its schedulerName is somebody, which does not ask Spillover" in theirs["outcome"]

@@ -7,7 +7,8 @@ import msgspec
 from msgspec import Struct
 
 
-class OwnerReference(Struct, frozen=True):
+class OwnerReference(Struct, frozen=True, rename="camel"):
+    api_version: str = ""
     kind: str = ""
     name: str = ""
     uid: str = ""
@@ -92,6 +93,8 @@ class PodStatus(Struct, frozen=True, rename="camel"):
     nominated_node_name: str = ""
     container_statuses: list[ContainerStatus] | None = None
     init_container_statuses: list[ContainerStatus] | None = None
+    resources: Resources | None = None
+    allocated_resources: dict[str, str] | None = None
 
 
 class PodObject(Struct, frozen=True):
@@ -134,7 +137,12 @@ class Affinity(Struct, frozen=True, rename="camel"):
     node_affinity: NodeAffinity | None = None
 
 
+class SchedulingGate(Struct, frozen=True):
+    name: str
+
+
 class ConstrainedSpec(Struct, frozen=True, rename="camel"):
+    scheduling_gates: list[SchedulingGate] | None = None
     node_selector: dict[str, str] | None = None
     affinity: Affinity | None = None
 

@@ -16,6 +16,8 @@ from spillover.core.explain import PodReport, PolicyReport, explain_pod, explain
 from spillover.kube.credentials import Credentials, CredentialsError
 from spillover.kube.session import ApiError, ApiSession, NoAnswerError
 
+SCHEDULERS = ("spillover-scheduler", "ack-co-scheduler")
+
 
 class NotFoundError(Exception):
     """What was asked for is not there."""
@@ -48,6 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("-o", "--output", choices=["text", "json"], default="text")
     explain.add_argument("--kubeconfig", type=Path, help="default: $KUBECONFIG, ~/.kube/config")
     explain.add_argument("--context", help="a context of the kubeconfig")
+    explain.add_argument(
+        "--scheduler-name",
+        action="append",
+        metavar="NAME",
+        help=f"of the schedulers that ask Spillover; default: {', '.join(SCHEDULERS)}",
+    )
     nodes = explain.add_argument_group("how nodes are marked, where the extender's settings differ")
     nodes.add_argument("--virtual-node-label", type=_label, default=_label("type=virtual-kubelet"))
     nodes.add_argument(
@@ -77,7 +85,9 @@ async def _explain(options: argparse.Namespace) -> str:
         namespace = options.namespace or credentials.namespace
         snapshot = await take(session, namespace, conventions, time.time())
     if options.kind == "pod":
-        report = _pod_report(snapshot, namespace, options.name)
+        report = _pod_report(
+            snapshot, namespace, options.name, options.scheduler_name or SCHEDULERS
+        )
         text = render_pod(report)
     else:
         reports = _policy_reports(snapshot, namespace, options.name)
@@ -89,11 +99,15 @@ async def _explain(options: argparse.Namespace) -> str:
     return "\n".join([text, *(f"note: {remark}" for remark in snapshot.unseen)])
 
 
-def _pod_report(snapshot: Snapshot, namespace: str, name: str) -> PodReport:
+def _pod_report(
+    snapshot: Snapshot, namespace: str, name: str, schedulers: Sequence[str]
+) -> PodReport:
     pod = snapshot.pod(name)
     if pod is None:
         raise NotFoundError(f"no pod {name} in namespace {namespace}")
-    return explain_pod(snapshot.cache, pod, snapshot.misfits(pod))
+    return explain_pod(
+        snapshot.cache, pod, snapshot.misfits(pod), snapshot.hindrances(pod, schedulers)
+    )
 
 
 def _policy_reports(snapshot: Snapshot, namespace: str, name: str) -> list[PolicyReport]:

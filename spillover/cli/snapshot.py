@@ -1,6 +1,6 @@
 """What the caller may see of a cluster, read once and put where decisions look."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -44,6 +44,18 @@ class Snapshot:
     def pod(self, name: str) -> Pod | None:
         return next((pod for pod in self.pods if pod.name == name), None)
 
+    def hindrances(self, pod: Pod, schedulers: Collection[str]) -> list[str]:
+        """Why nobody tries the pod, whatever room there is."""
+        found = []
+        if pod.terminating:
+            found.append("it is being deleted")
+        if gates := self.constraints[pod.uid].spec.scheduling_gates:
+            names = ", ".join(gate.name for gate in gates)
+            found.append(f"its scheduling gates hold it back: {names}")
+        if pod.scheduler not in schedulers:
+            found.append(f"its schedulerName is {pod.scheduler}, which does not ask Spillover")
+        return found
+
     def misfits(self, pod: Pod) -> dict[str, str | None]:
         """By node: why the scheduler's own plugins will refuse it to the pod, or None."""
         used = in_use(self.everywhere) if self.everywhere is not None else None
@@ -83,6 +95,7 @@ async def take(
     everywhere = await _allowed(list_all(session, "/api/v1/pods", _plain_pod), unseen, remark)
     for pod in everywhere if everywhere is not None else [pod for pod, _ in pods]:
         cache.put_pod(pod)
+    cache.resume_nominations()
     return Snapshot(
         cache=cache,
         pods=tuple(pod for pod, _ in pods),

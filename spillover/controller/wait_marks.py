@@ -34,4 +34,4 @@ class WaitMarks:
             rest = _REST_SECONDS * (1 + self._random.random())
             self._histories.write_failed(pod.uid, rest)
         else:
-            self._histories.wrote(pod.uid)
+            self._histories.wrote(pod.uid, value)

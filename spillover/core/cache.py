@@ -2,21 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from math import inf
 
 from spillover.api.labels import MAX_ANNOTATIONS_BYTES, annotations_size
 from spillover.core.claims import Claim, annotations_for, labels_for
 from spillover.core.conventions import NodeConventions
-from spillover.core.demand import Demand
 from spillover.core.ledger import Ledger
 from spillover.core.limits import Usage
-from spillover.core.placement import Decision, decide, find, is_first_choice
+from spillover.core.placement import Decision, decide, find, is_first_choice, may_gain
 from spillover.core.pods import Pod
 from spillover.core.policy import Policy, PolicyKey, UnitKey
 from spillover.core.preemption import choose
 from spillover.core.state import ClusterState
 from spillover.core.verdicts import Evicting, Placement, Rejected, Waiting
-from spillover.core.waiting import Prospect
+from spillover.core.waiting import Outlook, Prospect, Shape
 
 MOST_SCHEDULERS = 64
 """Names of schedulers that ask us. Ours has one for each of its profiles."""
@@ -55,6 +53,7 @@ class SchedulingCache(ClusterState):
         """Decide, reserve what was decided, and remember what was rejected. `pod` is as the
         scheduler sees it; there must be no obstacle."""
         self._meet(pod.scheduler)
+        self.learn(pod)
         decision = self._decide(pod, offered)
         if list(offered) != [pod.nominated]:
             self.histories.call_is_full(pod.uid)
@@ -65,7 +64,7 @@ class SchedulingCache(ClusterState):
         self._reserve(pod, decision)
         if isinstance(decision, Placement):
             self.waiting.forget(pod.uid)
-            self.histories.forget(pod.uid)
+            self.histories.placed(pod.uid)
         else:
             self._remember(pod, offered, decision)
         return decision
@@ -89,7 +88,7 @@ class SchedulingCache(ClusterState):
         for uid in self.ledger.take_let_go():
             self.waiting.demand_changed(uid, self._shape)
         self.waiting.slots_freed({unit.policy.namespace for unit in self.ledger.take_freed()})
-        return self.waiting.due(self._find)
+        return self.waiting.due(self._prospect)
 
     def claim(self, uid: str, node: str) -> Claim | str:
         """The right to bind, or the reason against it. A reservation that is gone, or was made
@@ -157,33 +156,44 @@ class SchedulingCache(ClusterState):
 
     def _remember(self, pod: Pod, offered: Sequence[str], decision: Rejected) -> None:
         stays = decision.stays
+        waits = ""
         match stays:
             case Waiting(unit=unit, since=float(since)):
                 self.histories.wait(pod, unit.identity, since)
+                waits = unit.identity
             case Evicting(unit=unit):
                 self.histories.try_in(pod, unit.identity)
+        policy, demand = self._shape(pod)
         self.waiting.rejected(
             pod,
-            *self._shape(pod),
+            policy,
+            demand,
             frozenset(offered),
             frozenset(decision.reasons.values()),
+            Outlook(waits, may_gain(pod.uid, demand, self.policy_of(pod), self.world())),
             rest_seconds=PREEMPT_SECONDS if isinstance(stays, Evicting) else 0.0,
         )
 
-    def _find(
-        self,
-        pod: Pod,
-        demand: Demand,
-        offered: frozenset[str] | None,
-        held: Mapping[UnitKey, Usage],
-    ) -> Prospect:
-        """What `place` would answer, with the slots that are held for others counted."""
+    def _prospect(self, pod: Pod, shape: Shape, held: Mapping[UnitKey, Usage]) -> Prospect:
+        """What another call of filter would lead to, with the slots that are held for others
+        counted: a placement, the end of a wait, or preemption where there was no room for it."""
         world = self.world(_WithHeld(self.ledger, held))
-        names = self.nodes.names() if offered is None else offered
-        found = find(pod.uid, demand, names, self.policy_of(pod), world)
+        policy, demand = self.policy_of(pod), shape.demand
+        names = self.nodes.names() if shape.offered is None else shape.offered
+        found = find(pod.uid, demand, names, policy, world)
+        if isinstance(found, Placement):
+            return Prospect(True, found.unit_key)
+        timed = isinstance(found, Waiting) and found.until is not None
+        waits = found.unit.identity if found is not None and timed else ""
+        if shape.outlook.waits and shape.outlook.waits != waits:
+            return Prospect(True)
+        gains = may_gain(pod.uid, demand, policy, world) - shape.outlook.hopes
+        if gains and isinstance(policy, Policy) and not timed:
+            first = next(unit.identity for unit in policy.units if unit.identity in gains)
+            return Prospect(True, UnitKey(policy.key, first, demand.group))
         if isinstance(found, Waiting) and found.until is not None:
-            return found.until - world.now
-        return found if isinstance(found, Placement) else inf
+            return Prospect(False, seconds=found.until - world.now)
+        return Prospect(False)
 
     def _meet(self, scheduler: str) -> None:
         """The first call of a scheduler: what it asked before, it asked another process, which has

@@ -13,19 +13,21 @@ from spillover.core.waits import Waits, first_refused, waits_of
 
 class Demand(NamedTuple):
     """`requests` are those of resources that the policy limits. `missing` is a key of
-    matchLabelKeys that the pod lacks, else "". `refused` and `waits` are only there for policies
-    with timed waits (seconds since 1970). `outranks`: the pod's priority where pods below it may be
-    preempted before the next unit is tried, else None; `tried` are the units where that has been
-    asked for; `nominated` is the one where it was granted.
+    matchLabelKeys that the pod lacks, else "". `owner` is only there for policies with a ratio,
+    `refused` and `waits` for those with timed waits (seconds since 1970). `priority` is None for a
+    pod that preempts nobody; an `eager` one does before the next unit is tried; `tried` are the
+    units where that has been asked for; `nominated` is the one where preemption was granted.
     """
 
     tolerations: tuple[Toleration, ...]
     requests: Requests = ()
     group: tuple[str, ...] = ()
     missing: str = ""
+    owner: str = ""
     waits: Waits = ()
     refused: float | None = None
-    outranks: int | None = None
+    priority: int | None = None
+    eager: bool = False
     tried: frozenset[str] = frozenset()
     nominated: str = ""
 
@@ -51,17 +53,19 @@ def demand_of(pod: Pod, policy: LoadedPolicy | None, history: History = NO_HISTO
     if not isinstance(policy, Policy):
         return Demand(pod.tolerations)
     timed = policy.waits_for_a_time
-    ranks = pod.may_preempt and policy.preempt is Preempt.BEFORE_NEXT_UNIT
+    eager = pod.may_preempt and policy.preempt is Preempt.BEFORE_NEXT_UNIT
     limited = policy.limited_resources
     return Demand(
         tolerations=pod.tolerations,
         requests=tuple(each for each in pod.requests if each[0] in limited) if limited else (),
         group=group_of(pod, policy),
         missing=next((key for key in policy.match_label_keys if key not in pod.labels), ""),
+        owner=pod.owner if policy.has_ratio else "",
         waits=_merged(history.waits, waits_of(pod), policy) if timed else (),
         refused=first_refused(pod) if timed else None,
-        outranks=pod.priority if ranks else None,
-        tried=history.tried if ranks else frozenset(),
+        priority=pod.priority if pod.may_preempt else None,
+        eager=eager,
+        tried=history.tried if eager else frozenset(),
         nominated=history.nominated,
     )
 

@@ -137,8 +137,14 @@ def _fills(cache: ClusterState, policy: Policy, pods: Sequence[Pod]) -> Iterable
             )
 
 
-def explain_pod(cache: ClusterState, pod: Pod, misfits: Mapping[str, str | None]) -> PodReport:
-    """`cache` holds what the decision rests on, `misfits` why the pod does not fit on each node."""
+def explain_pod(
+    cache: ClusterState,
+    pod: Pod,
+    misfits: Mapping[str, str | None],
+    hindrances: Sequence[str] = (),
+) -> PodReport:
+    """`cache` holds what the decision rests on, `misfits` why the pod does not fit on each node, and
+    `hindrances` why nobody tries it at all."""
     policy = cache.policy_of(pod)
     if pod.node:
         return _bound(cache, pod, policy)
@@ -152,11 +158,11 @@ def explain_pod(cache: ClusterState, pod: Pod, misfits: Mapping[str, str | None]
         pod=pod.name,
         node="",
         policy=str(policy.key) if policy is not None else "",
-        outcome=_outcome(policy, demand, found, units),
+        outcome="; but ".join([_outcome(policy, demand, found, units), *hindrances]),
         chosen=_title(policy, placed) if placed is not None else "",
         nodes=tuple(sorted(placed.nodes)) if placed is not None else (),
         units=units,
-        next_try=_next_try(found),
+        next_try="" if hindrances else _next_try(found, policy, demand),
         last_word=pod.refusal.partition(": ")[2],
     )
 
@@ -284,8 +290,10 @@ def _remedy(verdict: object) -> str:
             return "a pod of the unit ends, or its maximum is raised"
         case Waiting(until=float()):
             return "a node of the unit becomes free, or the time is over"
-        case Waiting():
+        case Waiting(endless=True):
             return "a node of the unit becomes free"
+        case Waiting():
+            return "the pods that it waits for are gone"
         case Evicting():
             return "the scheduler finds pods to evict, or none and the pod goes on"
         case Placement():
@@ -293,7 +301,11 @@ def _remedy(verdict: object) -> str:
     return "a node of the unit becomes free"
 
 
-def _next_try(found: Placement | Stay | None) -> str:
+def _next_try(found: Placement | Stay | None, policy: LoadedPolicy | None, demand: Demand) -> str:
+    if isinstance(policy, InvalidPolicy):
+        return f"when the policy is mended; {FLUSH}"
+    if demand.missing:
+        return f"when the pod has the label; {FLUSH}"
     if isinstance(found, Placement):
         return f"within seconds, {FLUSH}"
     if isinstance(found, Waiting) and found.until is not None:

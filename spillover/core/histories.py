@@ -7,23 +7,26 @@ from cachetools import LRUCache
 
 from spillover.core.demand import NO_HISTORY, History
 from spillover.core.pods import Pod
-from spillover.core.waits import Waits, waits_of, written
+from spillover.core.waits import waits_of, written
 
 MOST_PODS = 100_000
 CYCLE_SECONDS = 5.0
 """Within one attempt of the scheduler, its calls follow each other faster than that."""
+PROBE_SECONDS = 1.0
+"""Likewise for the call with all nodes, which follows that with the nominated one at once."""
 
 
 @dataclass(slots=True)
 class _Entry:
-    """`trying` is the unit that preemption was asked for in the present attempt, `probed` whether
-    the pod's nominated node alone was refused in it; each with the time of that."""
+    """`trying` is the unit that preemption was asked for in the present attempt; `probed` the pod's
+    version when its nominated node alone was refused in it; each with the time of that. `written`
+    is the last value of the annotation that we have written."""
 
     pod: Pod
     history: History = field(default=NO_HISTORY)
     trying: tuple[str, float] = ("", 0.0)
-    probed: float = float("-inf")
-    written: Waits = ()
+    probed: tuple[int, float] = (-1, 0.0)
+    written: str = ""
     writes_from: float = 0.0
 
 
@@ -50,7 +53,8 @@ class Histories:
         """The pod waits for nodes of the unit since then."""
         entry = self._entry(pod)
         entry.history = entry.history.with_wait(unit, since)
-        if set(entry.history.waits) - set(waits_of(pod)) - set(entry.written):
+        said = set(entry.history.waits) <= set(waits_of(pod))
+        if not said and entry.written != self._value(entry):
             self._unwritten[pod.uid] = None
 
     def unwritten(self) -> list[tuple[Pod, str]]:
@@ -62,15 +66,22 @@ class Histories:
             if entry is None:
                 del self._unwritten[uid]
             elif entry.writes_from <= now:
-                found.append((entry.pod, written(self._all_waits(entry))))
+                found.append((entry.pod, self._value(entry)))
         return found
 
-    def wrote(self, uid: str) -> None:
-        """The pod has all its waits written down now, though it may not be seen so yet."""
-        self._unwritten.pop(uid, None)
+    def wrote(self, uid: str, value: str) -> None:
+        """The annotation has this value now, though the pod may not be seen with it yet."""
         entry = self._entries.get(uid)
-        if entry is not None:
-            entry.written = entry.history.waits
+        if entry is None:
+            self._unwritten.pop(uid, None)
+            return
+        entry.written = value
+        if value == self._value(entry):  # else another wait has begun meanwhile
+            self._unwritten.pop(uid, None)
+
+    def placed(self, uid: str) -> None:
+        """The pod waits no more, unless its binding fails."""
+        self._unwritten.pop(uid, None)
 
     def write_failed(self, uid: str, rest_seconds: float) -> None:
         entry = self._entries.get(uid)
@@ -100,15 +111,16 @@ class Histories:
         such call of an attempt: that is the full one, and there is no other node."""
         entry = self._entry(pod)
         now = self._clock()
-        first = now - entry.probed >= CYCLE_SECONDS
-        entry.probed = now if first else float("-inf")
+        version, since = entry.probed
+        first = version != pod.version or now - since >= PROBE_SECONDS
+        entry.probed = (pod.version, now) if first else (-1, 0.0)
         return first
 
     def call_is_full(self, uid: str) -> None:
         """More than the nominated node was offered."""
         entry = self._entries.get(uid)
         if entry is not None:
-            entry.probed = float("-inf")
+            entry.probed = (-1, 0.0)
 
     def _entry(self, pod: Pod) -> _Entry:
         entry = self._entries.get(pod.uid)
@@ -118,5 +130,6 @@ class Histories:
         return entry
 
     @staticmethod
-    def _all_waits(entry: _Entry) -> Waits:
-        return tuple(sorted({**dict(waits_of(entry.pod)), **dict(entry.history.waits)}.items()))
+    def _value(entry: _Entry) -> str:
+        """Of the annotation, with what the pod says already."""
+        return written({**dict(waits_of(entry.pod)), **dict(entry.history.waits)}.items())

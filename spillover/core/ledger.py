@@ -178,6 +178,13 @@ class Ledger:
             if reservation.pod.namespace == namespace:
                 self.release(uid)
 
+    def release_policy(self, policy: PolicyKey) -> None:
+        """End the reservations under a policy whose maximum has become smaller."""
+        self._expire()
+        for uid, reservation in list(self._reserved.items()):
+            if reservation.policy == policy:
+                self.release(uid)
+
     def reservation(self, uid: str, node: str) -> Reservation | None:
         """The live reservation of a pod for a node."""
         self._expire()

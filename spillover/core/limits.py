@@ -32,6 +32,9 @@ class LedgerView(Protocol):
 
 
 class WorkloadView(Protocol):
+    def is_known(self, owner: str) -> bool:
+        """Whether the replicas that a pod's owner, by uid, wants are known."""
+
     def desired(self, policy: PolicyKey) -> int:
         """Replicas that the owners of the policy's pods want, and its live pods without such."""
 

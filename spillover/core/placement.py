@@ -33,6 +33,7 @@ _LONGEST_ERROR = 300
 """Characters of a policy's error in a reason, which is sent once for each offered node."""
 
 UNKNOWN_NODE = "node(s) not known to Spillover yet"
+UNKNOWN_OWNER = "the replicas that the pod's owner wants are not known to Spillover yet"
 
 
 class NodeView(Protocol):
@@ -89,7 +90,7 @@ def find(
     if policy is None:
         usable = _outside(offered, demand, (), world)
         return Placement(None, None, usable) if usable else None
-    if isinstance(policy, InvalidPolicy) or demand.missing:
+    if isinstance(policy, InvalidPolicy) or demand.missing or _is_orphan(demand, world):
         return None
     for unit in policy.units:
         verdict = consider(unit, uid, demand, offered, policy, world)
@@ -156,18 +157,44 @@ def _since(unit: Unit, demand: Demand, now: float) -> float:
     """When the pod's wait in this unit began. The first wait began when the scheduler found no
     place for it, which may have been before anybody asked us."""
     begun = dict(demand.waits).get(unit.identity)
-    if begun is None and not demand.waits and demand.refused is not None:
-        begun = demand.refused
-    return float(int(min(now, begun if begun is not None else now)))
+    if begun is not None:
+        return begun  # whatever the clock says by now
+    first = demand.refused if not demand.waits else None
+    return float(int(min(now, first if first is not None else now)))
+
+
+def may_gain(uid: str, demand: Demand, policy: LoadedPolicy | None, world: World) -> frozenset[str]:
+    """Units that have room for the pod, and nodes with pods that it may preempt now."""
+    if not isinstance(policy, Policy) or demand.priority is None or demand.missing:
+        return frozenset()
+    units = set()
+    for unit in policy.units:
+        verdict = consider(unit, uid, demand, frozenset(), policy, world)
+        if isinstance(verdict, Waiting) and not verdict.endless:
+            return frozenset()
+        if not isinstance(verdict, AtMax) and _has_below(unit, demand, world):
+            units.add(unit.identity)
+        if isinstance(verdict, Waiting):
+            break
+    return frozenset(units)
+
+
+def _is_orphan(demand: Demand, world: World) -> bool:
+    """How many replicas the pod's owner wants is to be known first."""
+    return bool(demand.owner) and not world.workloads.is_known(demand.owner)
 
 
 def _may_evict_in(unit: Unit, demand: Demand, world: World) -> bool:
-    if demand.outranks is None or unit.virtual or unit.identity in demand.tried:
+    return demand.eager and unit.identity not in demand.tried and _has_below(unit, demand, world)
+
+
+def _has_below(unit: Unit, demand: Demand, world: World) -> bool:
+    if demand.priority is None or unit.virtual:
         return False
     nodes = world.nodes.admitting(
         world.nodes.members(unit.pool), demand.tolerations, to_virtual_unit=False
     )
-    return world.pods.has_below(demand.outranks, nodes)
+    return world.pods.has_below(demand.priority, nodes)
 
 
 def _outside(offered: Set[str], demand: Demand, units: Sequence[Unit], world: World) -> Set[str]:
@@ -193,6 +220,8 @@ def _reasons(
         return dict.fromkeys(offered, _invalid(policy))
     if demand.missing:
         return dict.fromkeys(offered, _without_label(policy, demand))
+    if _is_orphan(demand, world):
+        return dict.fromkeys(offered, UNKNOWN_OWNER)
     of_unit: dict[str, str] = {}
     for unit in policy.units:
         if stays is not None and unit is stays.unit:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from spillover.api.kubernetes import PodObject, PodSpec, Toleration, parse_version
 from spillover.core.resources import Requests, pod_requests
+from spillover.core.workloads import owner_of
 
 POLICY_ANNOTATION = "spillover.dev/policy"
 """`<group>/<name>` of the policy that placed the pod."""
@@ -26,8 +27,8 @@ class Pod:
     `slow_to_bind`: PreBind may take minutes, for volumes or resource claims. `created` is RFC 3339
     in UTC as the API server writes it, so it sorts. `scheduler` is the name of the pod's scheduler.
     `since` is when the condition PodScheduled last changed, in the same form, "" if it never did.
-    `owner` is the uid of the controller that owns the pod. `nominated` is the node that the
-    scheduler, or somebody else, means it for while it waits.
+    `owner` is the uid of the workload with replicas that controls the pod, or "". `nominated` is
+    the node that the scheduler, or somebody else, means it for while it waits.
     """
 
     uid: str
@@ -87,7 +88,7 @@ def pod_from_wire(wire: PodObject) -> Pod:
         scheduler=spec.scheduler_name,
         since=(scheduled.last_transition_time or "") if scheduled is not None else "",
         requests=pod_requests(wire),
-        owner=next((ref.uid for ref in metadata.owner_references or () if ref.controller), ""),
+        owner=owner_of(metadata),
         nominated=status.nominated_node_name,
         may_preempt=spec.preemption_policy != "Never",
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from spillover.core import limits
 from spillover.core.demand import Demand
-from spillover.core.placement import World, consider
+from spillover.core.placement import World, find
 from spillover.core.pods import Pod
 from spillover.core.policy import InvalidPolicy, LoadedPolicy, Policy, Unit, UnitKey
 from spillover.core.resources import Requests, total_of
@@ -44,18 +44,21 @@ def choose(
     counts_under: UnitOf,
     only: str = "",
 ) -> Eviction:
-    """The candidates in the first unit in order that has one, no further than the unit in which the
-    pod waits. `only`: filter has asked for this unit alone, since a later one has free nodes."""
+    """The candidates in the first unit in order that has one. None while the pod waits for what
+    ends by itself; in an endless wait, no further than the unit where it waits. `only`: filter has
+    asked for this unit alone, since a later one has free nodes."""
     usable = {name for name, there in victims.items() if there}  # nobody to evict: no preemption
     if isinstance(policy, InvalidPolicy) or demand.missing:
         return NONE
     if policy is None:
         return Eviction(_admitted(usable & world.nodes.names(), demand, world))
+    # What was freed for it before may be lost to others by now.
+    unheld = demand._replace(nominated="")
+    stays = find(pod.uid, unheld, frozenset(), policy, world)
+    if isinstance(stays, Waiting) and not stays.endless:
+        return NONE
     for unit in policy.units:
         key = UnitKey(policy.key, unit.identity, demand.group)
-        verdict = consider(unit, pod.uid, demand, frozenset(), policy, world)
-        if isinstance(verdict, Waiting) and not verdict.endless:
-            return NONE
         if not unit.virtual:
             members = usable & world.nodes.members(unit.pool)
             nodes = {
@@ -65,7 +68,7 @@ def choose(
             }
             if nodes:
                 return Eviction(nodes, key)
-        if isinstance(verdict, Waiting) or unit.identity == only:
+        if unit.identity == only or (isinstance(stays, Waiting) and unit is stays.unit):
             return NONE
     if not policy.open:
         return NONE

@@ -44,11 +44,16 @@ def pod_requests(pod: PodObject) -> Requests:
     if statuses:
         total |= _all_containers(pod, {name: _allocated(each) for name, each in statuses.items()})
         total |= _all_containers(pod, {name: _actual(each) for name, each in statuses.items()})
+    overhead = _amounts(spec.overhead)
     if spec.resources is not None:
-        for name, amount in _amounts(spec.resources.requests).items():
+        whole = Amounts() if infeasible else _amounts(spec.resources.requests)
+        actual = status.resources.requests if status.resources is not None else None
+        for reported in (actual, status.allocated_resources):
+            whole |= _amounts(reported) - overhead  # the status has it in
+        for name, amount in whole.items():
             if name in _ANY_POD_LEVEL or name.startswith(_HUGEPAGES):
                 total[name] = amount
-    total += _amounts(spec.overhead)
+    total += overhead
     return _shared(tuple(sorted(total.items())))
 
 

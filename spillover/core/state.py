@@ -14,6 +14,7 @@ from spillover.core.nodes import Node, NodeIndex
 from spillover.core.placement import World
 from spillover.core.pods import WAITING_ANNOTATION, Pod
 from spillover.core.policy import LoadedPolicy, Policy, PolicyKey, Unit, UnitKey
+from spillover.core.priorities import Priorities
 from spillover.core.waiting import WaitingPods
 from spillover.core.workloads import Workload, Workloads
 
@@ -40,6 +41,7 @@ class ClusterState:
         self._pods_seen = 0  # the newest version that the watch of pods has shown
         self._pods_by_namespace: dict[str, set[str]] = {}
         self._pods_by_node: dict[str, set[str]] = {}
+        self._priorities = Priorities()
         self._listed = False  # whether a complete list of pods was taken
 
     # --- what the watches say -------------------------------------------------------------------
@@ -103,17 +105,21 @@ class ClusterState:
             self.drop_policy(key)
 
     def put_workload(self, workload: Workload) -> None:
-        if self.workloads.get(workload.uid) != workload:
-            with_ratio = self._desired(workload.namespace)
-            self.workloads.put(workload)
-            self._desired_changed(workload.namespace, with_ratio)
+        if self.workloads.get(workload.uid) == workload:
+            return  # only its status has changed
+        keys = self._with_ratio(workload.namespace)
+        before = self._desired(keys)
+        self.workloads.put(workload)
+        self._desired_changed(workload.namespace, before)
+        if keys:
+            self.waiting.slots_freed([workload.namespace])  # its pods may have waited for it
 
     def drop_workload(self, uid: str) -> None:
         workload = self.workloads.get(uid)
         if workload is not None:
-            with_ratio = self._desired(workload.namespace)
+            before = self._desired(self._with_ratio(workload.namespace))
             self.workloads.drop(uid)
-            self._desired_changed(workload.namespace, with_ratio)
+            self._desired_changed(workload.namespace, before)
 
     def keep_workloads(self, kind: str, listed: Set[str]) -> None:
         """Drop the workloads of a kind that a complete list lacks."""
@@ -125,6 +131,19 @@ class ClusterState:
         and knows no such pod: it was deleted since."""
         if pod.uid in self._pods or pod.version > self._pods_seen:
             self._take_in(pod)
+
+    def resume_nominations(self) -> None:
+        """Hold slots for pods that the scheduler has nominated, each in the first unit that has its
+        node. For who looks once: a nomination may also be somebody else's hint."""
+        for pod in self._pods.values():
+            policy = self.policy_of(pod)
+            if pod.node or not pod.nominated or not isinstance(policy, Policy):
+                continue
+            for unit in policy.units:
+                if pod.nominated in self.nodes.members(unit.pool):
+                    key = UnitKey(policy.key, unit.identity, group_of(pod, policy))
+                    self.ledger.hold(pod, key)
+                    break
 
     # --- what there is --------------------------------------------------------------------------
 
@@ -154,11 +173,7 @@ class ClusterState:
 
     def has_below(self, priority: int, names: Set[str]) -> bool:
         """Whether a pod of less than this priority, that stays, is on one of these nodes."""
-        return any(
-            pod.priority < priority and not (pod.finished or pod.terminating)
-            for name in names
-            for pod in (self._pods[uid] for uid in self._pods_by_node.get(name, ()))
-        )
+        return self._priorities.any_below(priority, names)
 
     def world(self, ledger: LedgerView | None = None) -> World:
         """What is so now: decisions rest on it within this step of the event loop."""
@@ -195,6 +210,7 @@ class ClusterState:
         self.ledger.forget(uid)
         self.waiting.forget(uid)
         self.histories.forget(uid)
+        self._priorities.forget(uid)
         if pod is not None:
             _discard(self._pods_by_namespace, pod.namespace, uid)
             _discard(self._pods_by_node, pod.node, uid)
@@ -213,6 +229,10 @@ class ClusterState:
         else:
             self.ledger.see_unbound(pod)
         live = not (pod.finished or pod.terminating)
+        if pod.node and live:
+            self._priorities.see(pod.uid, pod.node, pod.priority)
+        else:
+            self._priorities.forget(pod.uid)
         self._count_for_ratio(pod, self.policy_of(pod) if live else None)
 
     def _account_all(self, uids: Iterable[str]) -> None:
@@ -233,20 +253,24 @@ class ClusterState:
         for unit in _units(policy):
             self.nodes.release(unit.pool)
 
-    def _desired(self, namespace: str) -> dict[PolicyKey, int]:
-        """The replicas that are wanted for each policy with a ratio."""
-        return {
-            policy.key: self.workloads.desired(policy.key)
-            for policy in self.policies.of_namespace(namespace)
-            if isinstance(policy, Policy) and policy.has_ratio
-        }
+    def _desired(self, keys: Iterable[PolicyKey]) -> dict[PolicyKey, int]:
+        """The replicas that are wanted for these policies."""
+        return {key: self.workloads.desired(key) for key in keys}
 
     def _desired_changed(self, namespace: str, before: Mapping[PolicyKey, int]) -> None:
-        now = self._desired(namespace)
-        if any(now.get(key, 0) < count for key, count in before.items()):
-            self.ledger.release_namespace(namespace)  # bind decides anew, under the lower maximum
-        if now != before:
-            self.waiting.slots_freed([namespace])
+        for key, count in before.items():
+            now = self.workloads.desired(key)
+            if now < count:
+                self.ledger.release_policy(key)  # bind decides anew, under the lower maximum
+            if now != count:
+                self.waiting.slots_freed([namespace])
+
+    def _with_ratio(self, namespace: str) -> list[PolicyKey]:
+        return [
+            policy.key
+            for policy in self.policies.of_namespace(namespace)
+            if isinstance(policy, Policy) and policy.has_ratio
+        ]
 
     def _count_for_ratio(self, pod: Pod, policy: LoadedPolicy | None) -> None:
         """`policy`: that of a live pod."""
@@ -254,7 +278,8 @@ class ClusterState:
         key = policy.key if policy is not None and ratio else None
         if not self.workloads.is_news(pod.uid, key, pod.owner):
             return
-        before = self._desired(pod.namespace)
+        concerned = (key, self.workloads.policy_of(pod.uid))
+        before = self._desired(each for each in concerned if each is not None)
         self.workloads.count_pod(pod.uid, key, pod.owner)
         self._desired_changed(pod.namespace, before)
 

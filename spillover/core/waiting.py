@@ -27,7 +27,6 @@ from spillover.core.demand import Demand
 from spillover.core.limits import Usage
 from spillover.core.pods import Pod
 from spillover.core.policy import PolicyKey, UnitKey
-from spillover.core.verdicts import Placement
 
 ANSWER_SECONDS = 5.0
 """The scheduler's longest backoff (podMaxBackoffSeconds: 3), and time for its queue."""
@@ -60,13 +59,25 @@ MOST_AT_ONCE = 64
 """Nudges of one round."""
 
 
+class Outlook(NamedTuple):
+    """What the last answer left open: the unit where the pod `waits` for a time, else ""; and the
+    units where it `hopes` for room by preemption."""
+
+    waits: str = ""
+    hopes: frozenset[str] = frozenset()
+
+
+NO_OUTLOOK = Outlook()
+
+
 class Shape(NamedTuple):
-    """What a decision rests on: pods of one shape are accepted or rejected alike. `offered` is None
-    where the nodes of the last call are not known: any node may be."""
+    """What a decision rests on: pods of one shape are nudged for the same changes. `offered` is
+    None where the nodes of the last call are not known: any node may be."""
 
     policy: PolicyKey | None
     demand: Demand
     offered: frozenset[str] | None
+    outlook: Outlook = NO_OUTLOOK
 
 
 @dataclass(slots=True)
@@ -78,6 +89,7 @@ class _Waiter:
     shape: Shape
     asked: float
     reasons: frozenset[str]
+    reasons_before: frozenset[str] = frozenset()
     nudges: int = 0
     holds: UnitKey | None = None
     answer_by: float = 0.0
@@ -103,13 +115,17 @@ class _Namespace:
     wait_ends: float = inf
 
 
-Prospect = Placement | float
-"""What filter would answer: a placement, or in how many seconds the pod's timed wait is over;
-infinity where only a change of something can help."""
+class Prospect(NamedTuple):
+    """`due`: another call of filter would lead to something, in the unit `holds` where that is one.
+    Otherwise `seconds` tells when a timed wait is over; infinity where only a change can help."""
 
-Find = Callable[[Pod, Demand, frozenset[str] | None, Mapping[UnitKey, Usage]], Prospect]
-"""Tells the prospect of a pod from its demand, the nodes to decide among (None: all) and what
-nudged pods hold of the units."""
+    due: bool
+    holds: UnitKey | None = None
+    seconds: float = inf
+
+
+Find = Callable[[Pod, Shape, Mapping[UnitKey, Usage]], Prospect]
+"""Tells the prospect of a pod, with what nudged pods hold of the units."""
 
 ShapeOf = Callable[[Pod], tuple[PolicyKey | None, Demand]]
 """The policy that a pod is under now, and what a decision reads of it."""
@@ -147,22 +163,29 @@ class WaitingPods:
         demand: Demand,
         offered: frozenset[str] | None,
         reasons: frozenset[str] = frozenset(),
+        outlook: Outlook = NO_OUTLOOK,
         rest_seconds: float = 0.0,
     ) -> None:
         """Filter has rejected the pod among the `offered` nodes with these `reasons`; None: in a
         call that we do not know of. It is left alone for `rest_seconds`."""
+        before = self._waiters.get(pod.uid)
         self.forget(pod.uid)
         if len(offered or ()) > MOST_NAMES:
             offered = None
         self._make_room(offered)
-        shape = Shape(policy, demand, self._share(offered))
+        shape = Shape(policy, demand, self._share(offered), outlook)
         now = self._clock()
         waiter = self._waiters[pod.uid] = _Waiter(
-            pod, shape, now, reasons, rests_until=now + rest_seconds
+            pod,
+            shape,
+            now,
+            reasons,
+            before.reasons if before is not None else frozenset(),
+            rests_until=now + rest_seconds,
         )
         namespace = self._namespaces.setdefault(pod.namespace, _Namespace({}, set()))
         namespace.groups.setdefault(shape, {})[pod.uid] = waiter
-        if offered is None or shape.demand.waits or rest_seconds:
+        if offered is None or outlook.waits or rest_seconds:
             namespace.again = True  # no decision that we know of, or one that time will change
 
     def forget(self, uid: str) -> None:
@@ -187,19 +210,19 @@ class WaitingPods:
             self.forget(pod.uid)
             return
         waiter.pod = pod
-        self._reshape(waiter, Shape(*shape_of(pod), waiter.shape.offered))
+        self._renew(waiter, shape_of)
 
     def demand_changed(self, uid: str, shape_of: ShapeOf) -> None:
         """Something else that a decision for the pod reads may have changed."""
         waiter = self._waiters.get(uid)
         if waiter is not None:
-            self._reshape(waiter, Shape(*shape_of(waiter.pod), waiter.shape.offered))
+            self._renew(waiter, shape_of)
 
     # --- what may make filter accept them --------------------------------------------------------
 
     def policies_changed(self, namespace: str, shape_of: ShapeOf) -> None:
         for waiter in self._of(namespace):
-            self._reshape(waiter, Shape(*shape_of(waiter.pod), waiter.shape.offered))
+            self._renew(waiter, shape_of)
         self.slots_freed([namespace])
 
     def nodes_changed(self) -> None:
@@ -248,12 +271,12 @@ class WaitingPods:
             shape = waiter.shape
             names = _UNKNOWN_NAMES if shape.offered is None else len(shape.offered)
             left -= _DECISION_COST + names
-            prospect = find(waiter.pod, shape.demand, shape.offered, held)
-            if not isinstance(prospect, Placement):
+            prospect = find(waiter.pod, shape, held)
+            if not prospect.due:
                 namespace.settled.add(shape)
-                namespace.wait_ends = min(namespace.wait_ends, now + prospect)
+                namespace.wait_ends = min(namespace.wait_ends, now + prospect.seconds)
                 continue
-            self._nudge(waiter, prospect.unit_key, now)
+            self._nudge(waiter, prospect.holds, now)
             unanswered += 1
             _add(held, waiter)
             found.append(waiter.pod)
@@ -294,6 +317,10 @@ class WaitingPods:
     def _of(self, namespace: str) -> list[_Waiter]:
         known = self._namespaces.get(namespace)
         return [w for group in known.groups.values() for w in group.values()] if known else []
+
+    def _renew(self, waiter: _Waiter, shape_of: ShapeOf) -> None:
+        policy, demand = shape_of(waiter.pod)
+        self._reshape(waiter, waiter.shape._replace(policy=policy, demand=demand))
 
     def _reshape(self, waiter: _Waiter, shape: Shape) -> None:
         if shape == waiter.shape:
@@ -376,7 +403,9 @@ def _tried_without_us(pod: Pod, waiter: _Waiter) -> bool:
     """Whether the scheduler has refused the pod since its last call, for reasons not ours."""
     if not waiter.reasons or not pod.is_refused or pod.refusal == waiter.pod.refusal:
         return False
-    return not any(reason in pod.refusal for reason in waiter.reasons)
+    # The status may be that of the call before: it is written later than the answer is given.
+    ours = waiter.reasons | waiter.reasons_before
+    return not any(reason in pod.refusal for reason in ours)
 
 
 def _urgency(waiter: _Waiter) -> tuple[int, int, str, str, str]:

@@ -11,6 +11,7 @@ from spillover.core.pods import WAITING_ANNOTATION, Pod
 Waits = tuple[tuple[str, float], ...]
 """Unit's identity and when its wait began, in seconds since 1970, whole ones."""
 
+_LAST = 32_503_680_000.0  # the year 3000: nothing that was written by us is later
 _LONGEST = 16_384
 """Characters of the annotation that are read: some hundred units."""
 
@@ -28,7 +29,7 @@ def waits_of(pod: Pod) -> Waits:
         return ()
     born = seconds_of(pod.created) or 0.0
     begun = ((unit, seconds_of(value)) for unit, value in raw.items() if isinstance(value, str))
-    return tuple(sorted((unit, since) for unit, since in begun if since and since >= born))
+    return tuple(sorted((unit, since) for unit, since in begun if since and born <= since <= _LAST))
 
 
 def written(waits: Iterable[tuple[str, float]]) -> str:

@@ -49,6 +49,9 @@ class Fill:
 class Nobody:
     """No workloads, and no pods to preempt."""
 
+    def is_known(self, owner: str) -> bool:  # noqa: ARG002 - a view's
+        return False
+
     def desired(self, policy: PolicyKey) -> int:  # noqa: ARG002 - a view's
         return 0
 

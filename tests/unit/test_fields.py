@@ -570,8 +570,9 @@ def outcome(case: Case, policy: Policy) -> str:
     if case.replicas:
         cache.put_workload(Workload("deployments", "owner", "ns", case.replicas, ""))
     for number, fields in enumerate(case.bound):
-        cache.put_pod(bound(f"bound-{number}", policy, **fields))
-    who = pod("pod", version=9, **{"owner": "owner", **case.who})
+        owner = "owner" if case.replicas else ""
+        cache.put_pod(bound(f"bound-{number}", policy, **{"owner": owner, **fields}))
+    who = pod("pod", version=9, **{"owner": "owner" if case.replicas else "", **case.who})
     cache.put_pod(who)
     decision = cache.place(who, case.offered)
     match decision:
@@ -590,7 +591,7 @@ def bound(name: str, policy: Policy, unit: int | None = None, **fields: Any) -> 
             POLICY_ANNOTATION: str(policy.key),
             UNIT_ANNOTATION: policy.units[unit].identity,
         }
-    return pod(name, **{"owner": "owner", **fields})
+    return pod(name, **fields)
 
 
 @pytest.mark.parametrize("name", ACK_CASES)

@@ -8,6 +8,7 @@ import pytest
 from builders import ack_policy, node, pod, virtual, vke_policy
 from spillover.api.kubernetes import Taint
 from spillover.core.cache import NOT_FIRST_CHOICE, PREEMPT_SECONDS, SchedulingCache
+from spillover.core.claims import Claim
 from spillover.core.conventions import NodeConventions
 from spillover.core.ledger import HOLD_SECONDS, NOMINATED_SECONDS
 from spillover.core.pods import POLICY_ANNOTATION, UNIT_ANNOTATION, Pod
@@ -136,6 +137,36 @@ def test_nobody_is_evicted_for_a_pod_that_waits() -> None:
     world.filter(URGENT, "vk")
     world.now = 60.0
     assert world.preempt(URGENT, pre_1=["low"]) == {"pre-1"}
+
+
+def test_a_pod_that_waits_in_a_later_unit_preempts_nobody_before_it() -> None:
+    timed = {"policy": "TimeoutOrExceedMax", "timeout": "60s"}
+    later = {"resource": "ecs", "nodeSelector": {"pool": "gone"}, "max": 5}
+    world = World(PREPAID, later, ECI, whenTryNextUnits=timed)
+    world.bound("low", "pre-1")
+    assert world.filter(URGENT, "vk").startswith("waits for ecs(pool=gone)")
+    assert world.preempt(URGENT, pre_1=["low"]) == set()
+    world.now = 60.0
+    assert world.preempt(URGENT, pre_1=["low"]) == {"pre-1"}
+
+
+def test_a_pod_whose_freed_place_was_taken_may_preempt_again() -> None:
+    world = eager()
+    world.filter(URGENT, "vk")
+    assert world.preempt(URGENT, pre_1=["low"]) == {"pre-1"}
+    world.bound("thief", "pre-1")
+    assert world.preempt(URGENT, pre_1=["thief"]) == {"pre-1"}
+
+
+def test_what_was_tried_is_remembered_until_the_pod_is_bound() -> None:
+    """Bind may decide anew, and is not to ask for preemption again."""
+    world = eager()
+    world.cache.put_pod(URGENT)
+    world.filter(URGENT, "vk")
+    assert world.filter(URGENT, "vk") == "eci"
+    assert world.policy is not None
+    world.cache.put_policy(replace(world.policy, uid="edited"))
+    assert isinstance(world.cache.claim("urgent", "vk"), Claim)
 
 
 def test_a_pod_that_waits_without_an_end_may_preempt_where_it_waits() -> None:
@@ -294,6 +325,15 @@ def test_the_only_node_is_offered_twice_and_taken() -> None:
     world = World(PREPAID, ECI)
     assert world.filter(HINTED, "vk") == NOT_FIRST_CHOICE
     assert world.filter(HINTED, "vk") == "eci"
+
+
+def test_a_probe_without_a_full_call_does_not_make_the_next_one_full() -> None:
+    world = World(PREPAID, ECI)
+    assert world.filter(HINTED, "vk") == NOT_FIRST_CHOICE
+    world.now = 2.0
+    assert world.filter(HINTED, "vk") == NOT_FIRST_CHOICE
+    world.now = 2.5
+    assert world.filter(replace(HINTED, version=9), "vk") == NOT_FIRST_CHOICE
 
 
 def test_a_hint_starts_no_wait() -> None:

@@ -93,6 +93,12 @@ def test_a_resize_that_is_not_feasible_does_not_count() -> None:
     assert requests(spec, status("2", "1", conditions=[refused])) == {"cpu": 2000}
 
 
+def test_a_resize_of_the_whole_pod() -> None:
+    spec = {"resources": {"requests": {"cpu": "1"}}, "overhead": {"cpu": "500m"}}
+    grown = {"allocatedResources": {"cpu": "4500m"}, "resources": {"requests": {"cpu": "2500m"}}}
+    assert requests(spec, grown) == {"cpu": 4500}
+
+
 def test_equal_requests_are_one_object() -> None:
     raw = {"metadata": {}, "spec": {"containers": [container("a", cpu="1"), container("b")]}}
     first, second = (pod_requests(msgspec.convert(raw, PodObject)) for _ in range(2))

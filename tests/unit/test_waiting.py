@@ -333,3 +333,22 @@ def test_the_last_shape_has_its_turn_though_something_changes_all_the_time(
         found += world.nudged()
         world.cache.put_node(node(f"other-{number}"))
     assert found == ["pod-29"]
+
+
+def test_a_late_word_of_the_call_before_is_not_taken_for_a_refusal_without_us() -> None:
+    world = World(ack_policy({"resource": "eci", "max": 0}))
+    world.reject("one")
+    world.cache.put_policy(ack_policy({"resource": "eci", "max": 1, "podLabels": {"a": "b"}}))
+    world.bound("first", annotations=marks(world))
+    world.reject("one")  # another reason than before
+    late = "Unschedulable: 0/1 nodes are available: 1 eci is at its max of 0"
+    world.cache.put_pod(pod("one", version=90, refusal=late))
+    assert len(world.cache.waiting) == 1
+
+
+def marks(world: World) -> dict[str, str]:
+    """Of a pod that we have bound to the first unit."""
+    (policy,) = world.cache.policies.of_namespace("ns")
+    assert isinstance(policy, Policy)
+    unit = policy.units[0].identity
+    return {"spillover.dev/policy": str(policy.key), "spillover.dev/unit": unit}

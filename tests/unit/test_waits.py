@@ -4,6 +4,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from builders import ack_policy, node, pod, virtual, vke_policy
 from spillover.core.cache import SchedulingCache
 from spillover.core.conventions import NodeConventions
@@ -62,7 +64,8 @@ def test_a_wait_is_to_be_written_once() -> None:
     one = world.see("one")
     assert world.filter(one) == "waits for ecs until 2026-01-01T12:01:00Z"
     assert world.written() == {policy.units[0].identity: "2026-01-01T12:00:00Z"}
-    world.cache.histories.wrote("one")
+    ((_, value),) = world.cache.histories.unwritten()
+    world.cache.histories.wrote("one", value)
     world.now = 10.0
     assert world.filter(one) == "waits for ecs until 2026-01-01T12:01:00Z"
     assert world.cache.histories.unwritten() == []
@@ -149,6 +152,86 @@ def test_a_second_unit_has_a_wait_of_its_own() -> None:
     assert world.written() == {first: since, second: "2026-01-01T12:00:30Z"}
     world.now = 90.0
     assert world.filter(one) == "eci"
+
+
+def test_the_end_of_the_first_of_two_waits_is_a_nudge() -> None:
+    world = World(ack_policy(PREPAID, POSTPAID, ECI, whenTryNextUnits=TIMED))
+    world.filter(world.see("one"))
+    world.now = 59.0
+    assert world.nudged() == []
+    world.now = 60.0
+    assert world.nudged() == ["one"]
+    one = world.see("one")
+    assert "waits for ecs(pool=postpaid) until 2026-01-01T12:02:00Z" in world.filter(one)
+    world.now = 119.0
+    assert world.nudged() == []
+    world.now = 120.0
+    assert world.nudged() == ["one"]
+    assert world.filter(world.see("one")) == "eci"
+
+
+def test_the_end_of_a_wait_is_a_nudge_though_others_are_preempted_next() -> None:
+    policy = ack_policy(PREPAID, ECI, whenTryNextUnits=TIMED, preemptPolicy="BeforeNextUnit")
+    world = World(policy)
+    world.cache.put_node(node("pre", pool="prepaid"))
+    world.see("low", node="pre", labels={})
+    world.filter(world.see("one", priority=10))
+    assert world.nudged() == []
+    world.now = 60.0
+    assert world.nudged() == ["one"]
+    one = world.see("one", priority=10)
+    assert world.filter(one) == "may preempt pods of lower priority in ecs"
+
+
+@pytest.mark.parametrize("when", ["BeforeNextUnit", "AfterAllUnits"])
+def test_room_that_only_preemption_can_use_is_a_nudge(when: str) -> None:
+    def limited(limit: int) -> Policy:
+        unit = {"resource": "ecs", "nodeSelector": {"pool": "prepaid"}, "max": limit}
+        return ack_policy(unit, {**ECI, "max": 0}, preemptPolicy=when)
+
+    world = World(limited(0))
+    world.cache.put_node(node("pre", pool="prepaid"))
+    world.see("low", node="pre", labels={})
+    for name in ("one", "two"):
+        world.filter(world.see(name, priority=10))
+    world.filter(world.see("meek", priority=10, may_preempt=False))
+    assert world.nudged() == []
+    world.cache.put_policy(limited(1))
+    assert world.nudged() == ["one"]
+    world.filter(world.see("one", priority=10))
+    world.now += 100
+    assert "one" not in world.nudged(), "it has been told"
+
+
+def test_a_wait_that_begins_while_another_is_being_written_is_written_too() -> None:
+    world = World(ack_policy(PREPAID, POSTPAID, ECI, whenTryNextUnits=TIMED))
+    world.filter(world.see("one"))
+    ((_, first),) = world.cache.histories.unwritten()
+    world.now = 60.0
+    world.filter(world.see("one"))
+    world.cache.histories.wrote("one", first)
+    ((_, both),) = world.cache.histories.unwritten()
+    assert len(json.loads(both)) == 2
+    world.cache.histories.wrote("one", both)
+    assert world.cache.histories.unwritten() == []
+
+
+def test_a_clock_that_steps_back_does_not_change_the_message() -> None:
+    world = World(timed())
+    one = world.see("one")
+    message = world.filter(one)
+    for back in (-10.0, -9.0, -5000.0):
+        world.now = back
+        assert world.filter(one) == message
+
+
+def test_a_time_out_of_this_world_is_no_time() -> None:
+    policy = timed()
+    mark = json.dumps({policy.units[0].identity: "9999-12-31T23:59:59-23:59"})
+    world = World(policy)
+    one = world.see("one", annotations={WAITING_ANNOTATION: mark})
+    assert world.filter(one) == "waits for ecs until 2026-01-01T12:01:00Z"
+    assert world.written() == {policy.units[0].identity: "2026-01-01T12:00:00Z"}
 
 
 def test_what_the_pod_says_already_is_kept_beside_a_new_wait() -> None:
@@ -264,24 +347,40 @@ def test_a_deployment_stands_for_its_replica_sets_and_others_count_once_each() -
     world.cache.put_workload(owner(10, "deployment"))
     world.cache.put_workload(owner(4, "old", above="deployment"))
     world.cache.put_workload(owner(6, "new", above="deployment"))
-    world.cache.put_workload(owner(3, "rollout-owned", above="some-rollout"))
-    for name, above in (
-        ("a", "old"),
-        ("b", "new"),
-        ("c", "rollout-owned"),
-        ("d", ""),
-        ("e", "job"),
-    ):
+    world.cache.put_workload(owner(3, "alone"))
+    for name, above in {"a": "old", "b": "new", "c": "alone", "d": "", "e": ""}.items():
         world.see(name, owner=above)
     assert world.cache.workloads.desired(key) == 10 + 3 + 2
-    world.cache.drop_workload("rollout-owned")
-    assert world.cache.workloads.desired(key) == 10 + 3
-    world.cache.drop_pod("d", 99)
+    world.cache.drop_workload("alone")
     assert world.cache.workloads.desired(key) == 10 + 2
-    world.see("e", owner="job", terminating=True)
+    world.cache.drop_pod("d", 99)
     assert world.cache.workloads.desired(key) == 10 + 1
+    world.see("e", terminating=True)
+    assert world.cache.workloads.desired(key) == 10
     world.cache.keep_workloads("deployments", {"old", "new"})
-    assert world.cache.workloads.desired(key) == 4 + 6 + 1
+    assert world.cache.workloads.desired(key) == 4 + 6
+    world.cache.drop_pod("b", 100)
+    assert world.cache.workloads.desired(key) == 4
+
+
+def test_a_pod_is_not_placed_before_the_replicas_of_its_owner_are_known() -> None:
+    """Watches are not in step: counted as a pod by itself it would spill for good."""
+    base = {"name": "base", "type": "vci", "maxReplicasRatio": "0.5"}
+    world = World(vke_policy(base, {"name": "burst", "type": "vci"}))
+    one = pod("one", version=50, owner="replica-set")
+    unknown = "the replicas that the pod's owner wants are not known to Spillover yet"
+    assert world.filter(one) == unknown
+    world.cache.put_workload(owner(10, "replica-set", above="deployment"))
+    assert world.filter(one) == unknown
+    assert world.nudged() == []
+    world.cache.put_workload(owner(10, "deployment"))
+    assert world.nudged() == ["one"]
+    assert world.filter(one) == "base"
+
+
+def test_the_pod_that_is_asked_for_counts_though_the_watch_is_late() -> None:
+    world = World(ratio("1"))
+    assert world.filter(pod("one", version=50)) == "base"
 
 
 def test_instants_and_seconds_are_inverse() -> None:
