@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from spillover.core.conventions import DEFAULT_PROVIDER_TAINTS, NodeConventions
+from spillover.core.conventions import DEFAULT_PROVIDER_TAINTS, NodeConventions, label_pair
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -59,9 +59,7 @@ class Settings(BaseSettings):
     @field_validator("virtual_node_label", "elastic_node_label")
     @classmethod
     def _is_a_label(cls, value: str) -> str:
-        key, equals, _ = value.partition("=")
-        if not key or not equals:
-            raise ValueError(f"{value!r} is not of the form key=value")
+        label_pair(value)
         return value
 
     @field_validator("provider_taints")
@@ -74,8 +72,8 @@ class Settings(BaseSettings):
 
     def conventions(self) -> NodeConventions:
         return NodeConventions(
-            virtual_label=_pair(self.virtual_node_label),
-            elastic_label=_pair(self.elastic_node_label),
+            virtual_label=label_pair(self.virtual_node_label),
+            elastic_label=label_pair(self.elastic_node_label),
             provider_taints=frozenset(self.provider_taints),
         )
 
@@ -83,8 +81,3 @@ class Settings(BaseSettings):
 def read_settings(arguments: list[str]) -> Settings:
     """Raises pydantic.ValidationError, which names the field, and SystemExit for unknown flags."""
     return Settings(_cli_parse_args=arguments)
-
-
-def _pair(label: str) -> tuple[str, str]:
-    key, _, value = label.partition("=")
-    return key, value

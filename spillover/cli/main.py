@@ -11,7 +11,7 @@ import msgspec
 
 from spillover.cli.render import render_pod, render_policy
 from spillover.cli.snapshot import Snapshot, take
-from spillover.core.conventions import DEFAULT_PROVIDER_TAINTS, NodeConventions
+from spillover.core.conventions import DEFAULT_PROVIDER_TAINTS, NodeConventions, label_pair
 from spillover.core.explain import PodReport, PolicyReport, explain_pod, explain_policy
 from spillover.kube.credentials import Credentials, CredentialsError
 from spillover.kube.session import ApiError, ApiSession, NoAnswerError
@@ -57,21 +57,16 @@ def _parser() -> argparse.ArgumentParser:
         help=f"of the schedulers that ask Spillover; default: {', '.join(SCHEDULERS)}",
     )
     nodes = explain.add_argument_group("how nodes are marked, where the extender's settings differ")
-    nodes.add_argument("--virtual-node-label", type=_label, default=_label("type=virtual-kubelet"))
     nodes.add_argument(
-        "--elastic-node-label", type=_label, default=_label("goatscaler.io/managed=true")
+        "--virtual-node-label", type=label_pair, default=label_pair("type=virtual-kubelet")
+    )
+    nodes.add_argument(
+        "--elastic-node-label", type=label_pair, default=label_pair("goatscaler.io/managed=true")
     )
     nodes.add_argument(
         "--provider-taint", action="append", metavar="KEY", help="may be given several times"
     )
     return parser
-
-
-def _label(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is not key=value")
-    return key, value
 
 
 async def _explain(options: argparse.Namespace) -> str:

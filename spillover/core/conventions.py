@@ -19,3 +19,11 @@ class NodeConventions:
     virtual_label: tuple[str, str] = ("type", "virtual-kubelet")
     elastic_label: tuple[str, str] = ("goatscaler.io/managed", "true")
     provider_taints: frozenset[str] = DEFAULT_PROVIDER_TAINTS
+
+
+def label_pair(text: str) -> tuple[str, str]:
+    """`key=value` as people write a label. Raises ValueError."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise ValueError(f"{text!r} is not of the form key=value")
+    return key, value

@@ -143,7 +143,7 @@ def explain_pod(
     misfits: Mapping[str, str | None],
     hindrances: Sequence[str] = (),
 ) -> PodReport:
-    """`cache` holds what the decision rests on, `misfits` why the pod does not fit on each node, and
+    """`cache` holds what the decision rests on, `misfits` why the pod does not fit on each node,
     `hindrances` why nobody tries it at all."""
     policy = cache.policy_of(pod)
     if pod.node:

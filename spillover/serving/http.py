@@ -1,6 +1,7 @@
 """Serving an aiohttp application as one task."""
 
 import asyncio
+import ssl
 
 from aiohttp import web
 
@@ -9,9 +10,16 @@ _KEEP_ALIVE_SECONDS = 120.0
 
 
 async def serve(
-    app: web.Application, address: str, port: int, *, drain_seconds: float = 1.0
+    app: web.Application,
+    address: str,
+    port: int,
+    *,
+    drain_seconds: float = 1.0,
+    tls: ssl.SSLContext | None = None,
+    when: asyncio.Event | None = None,
 ) -> None:
-    """Serves until cancelled, then gives requests under way `drain_seconds` to end.
+    """Serves until cancelled, then gives requests under way `drain_seconds` to end. With `tls` it
+    waits for `when`, that there is a certificate.
 
     A handler runs to its end also when its client hangs up. Bodies are not decompressed: nothing
     that talks to us compresses, and what a body becomes would be known only afterwards."""
@@ -23,9 +31,11 @@ async def serve(
         keepalive_timeout=_KEEP_ALIVE_SECONDS,
         shutdown_timeout=drain_seconds,
     )
+    if when is not None:
+        await when.wait()
     await runner.setup()
     try:
-        await web.TCPSite(runner, address, port).start()
+        await web.TCPSite(runner, address, port, ssl_context=tls).start()
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()

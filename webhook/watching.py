@@ -1,0 +1,90 @@
+"""What the webhook watches: policies, nodes and namespaces."""
+
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import Any
+
+import msgspec
+
+from spillover.api import ack, vke
+from spillover.api.kubernetes import NamespaceObject, NodeObject
+from spillover.core.dialects import load
+from spillover.core.matching import PolicyIndex
+from spillover.core.nodes import Node, NodeIndex, node_from_wire
+from spillover.core.policy import LoadedPolicy
+from spillover.kube.reflector import Reflector
+from spillover.kube.session import ApiSession
+from webhook.namespaces import Namespace, Namespaces, namespace_from_wire
+
+
+class PolicySink:
+    """Policies of one dialect."""
+
+    def __init__(self, policies: PolicyIndex, group: str) -> None:
+        self._policies = policies
+        self._group = group
+
+    def put(self, item: LoadedPolicy) -> None:
+        self._policies.put(item)
+
+    def drop(self, item: LoadedPolicy) -> None:
+        self._policies.drop(item.key)
+
+    def keep(self, items: list[LoadedPolicy], version: int) -> None:  # noqa: ARG002 - a Sink's
+        for key in set(self._policies.keys(self._group)) - {item.key for item in items}:
+            self._policies.drop(key)
+
+
+class NodeSink:
+    def __init__(self, nodes: NodeIndex) -> None:
+        self._nodes = nodes
+
+    def put(self, item: Node) -> None:
+        self._nodes.put(item)
+
+    def drop(self, item: Node) -> None:
+        self._nodes.drop(item.name)
+
+    def keep(self, items: list[Node], version: int) -> None:  # noqa: ARG002 - a Sink's
+        for name in self._nodes.names() - {item.name for item in items}:
+            self._nodes.drop(name)
+
+
+def reflectors(
+    session: ApiSession,
+    policies: PolicyIndex,
+    nodes: NodeIndex,
+    namespaces: Namespaces,
+    random: Random,
+    clock: Callable[[], float],
+) -> tuple[Reflector[Any], ...]:
+    """Each keeps its part in step."""
+    dialects = (
+        Reflector(
+            session,
+            f"/apis/{dialect.GROUP}/{dialect.VERSION}/resourcepolicies",
+            partial(_policy, group=dialect.GROUP),
+            PolicySink(policies, dialect.GROUP),
+            random,
+            clock,
+        )
+        for dialect in (ack, vke)
+    )
+    return (
+        *dialects,
+        Reflector(session, "/api/v1/nodes", _node, NodeSink(nodes), random, clock),
+        Reflector(session, "/api/v1/namespaces", _namespace, namespaces, random, clock),
+    )
+
+
+def _policy(raw: bytes | msgspec.Raw, group: str) -> LoadedPolicy:
+    return load(msgspec.json.decode(raw, type=dict[str, Any]), group)
+
+
+def _node(raw: bytes | msgspec.Raw) -> Node:
+    return node_from_wire(msgspec.json.decode(raw, type=NodeObject))
+
+
+def _namespace(raw: bytes | msgspec.Raw) -> Namespace:
+    return namespace_from_wire(msgspec.json.decode(raw, type=NamespaceObject))
