@@ -55,7 +55,7 @@ def cluster(cluster_name: str) -> Iterator[Cluster]:
         yield cluster
         refused = [
             line
-            for component in ("extender", "spillover-scheduler-0/kube-scheduler")
+            for component in ("extender", "webhook", "spillover-scheduler-0/kube-scheduler")
             for log in cluster.logs(component)
             for line in log.read_text().splitlines()
             if "forbidden" in line.lower()

@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -25,12 +25,15 @@ from harness import pods, processes
 from harness.build import ControlPlane, control_plane
 from harness.locks import exclusive
 from harness.places import MANIFESTS, cache, clusters, machine_lock
+from harness.services import RELAY, component_of, redirected, relay_config, services
 
 Object = dict[str, Any]
 
 NAMESPACE = "spillover-system"
 _ADDRESSES = 250
-_PORTS = (8888, 8889, 10259)  # of the first Pod, as in manifests/
+_FIRST_RELAY, _MOST_RELAYS = 200, 9
+_KUBELET = Path(__file__).with_name("kubelet.py")
+_PORTS = (8888, 8889, 10259, 8443, 8444)  # of the first Pod, as in manifests/
 _POLL_SECONDS = 0.1
 _READY_SECONDS = 90.0
 _KWOK_CONFIG = {
@@ -68,6 +71,7 @@ class Options:
     writes down who patched which pod, see `Cluster.audited`."""
 
     scheduler_replicas: int = 1
+    webhook_replicas: int = 1
     components: bool = True
     feature_gates: str = ""
     audit: bool = False
@@ -96,7 +100,7 @@ class Cluster:
             say("starting the control plane")
             self._start_control_plane(tools, options)
             if options.components:
-                self._start_components(tools, index, options.scheduler_replicas, say)
+                self._start_components(tools, index, options, say)
             self._wait("the default ServiceAccount", self._has_default_account)
         except BaseException:
             self._keep_logs()
@@ -169,36 +173,48 @@ class Cluster:
             raise ClusterError((self.folder / "kwokctl.log").read_text())
 
     def _start_components(
-        self, tools: ControlPlane, index: int, replicas: int, say: Callable[[str], None]
+        self, tools: ControlPlane, index: int, options: Options, say: Callable[[str], None]
     ) -> None:
         say("applying manifests/")
-        objects = self._apply_manifests()
+        objects = list(yaml.safe_load_all(self.kubectl("kustomize", str(MANIFESTS))))
+        relays = [_address(index, _FIRST_RELAY + number) for number in range(_MOST_RELAYS)]
+        found = services(objects, relays)
+        self._apply_manifests(redirected(objects, found))
         config_maps = {o["metadata"]["name"]: o for o in objects if o["kind"] == "ConfigMap"}
-        started: list[pods.Pod] = []
+        replicas = {"scheduler": options.scheduler_replicas, "webhook": options.webhook_replicas}
+        started: dict[str, list[pods.Pod]] = {}
         for deployment in (o for o in objects if o["kind"] == "Deployment"):
+            component = component_of(deployment)
             account = deployment["spec"]["template"]["spec"]["serviceAccountName"]
-            for replica in range(replicas):
+            for replica in range(replicas[component]):
                 name = f"{deployment['metadata']['name']}-{replica}"
                 folder = self.folder / "pods" / name
                 folder.mkdir(parents=True)
                 site = pods.Site(
                     name=name,
-                    address=_address(index, len(started)),
+                    address=_address(index, sum(map(len, started.values()))),
                     folder=folder,
                     kubeconfig=partial(self._account_kubeconfig, account, folder),
                     executable=lambda word: _executable(word, tools),
+                    hosts={each.host: each.address for each in found},
                 )
-                started.append(self._start_pod(pods.pod(deployment, config_maps, site), folder))
+                pod = self._start_pod(pods.pod(deployment, config_maps, site), folder)
+                started.setdefault(component, []).append(pod)
+        for service in found:
+            folder = self.folder / "services" / service.name
+            folder.mkdir(parents=True)
+            (folder / "relay.json").write_text(relay_config(service, started[service.component]))
+            self._start_helper(RELAY, folder, folder / "relay.log")
         say("waiting for the components to be ready")
-        for pod in started:
+        for pod in (pod for replicas_of in started.values() for pod in replicas_of):
             for container in pod.containers:
                 self._wait(f"{pod.name}/{container.name}", partial(answers, container.probe))
         self._wait("a leader among the schedulers", self._has_leader)
+        self._wait("admission of policies", self._admits_policies)
 
-    def _apply_manifests(self) -> list[Object]:
+    def _apply_manifests(self, objects: Sequence[Object]) -> None:
         """Applies everything but the Deployments, which become processes: Pods would be placed on
         the cluster's nodes, which are not real. Those are checked by the API server only."""
-        objects = list(yaml.safe_load_all(self.kubectl("kustomize", str(MANIFESTS))))
         kinds = ("CustomResourceDefinition", "Namespace", "Deployment")
         by_kind = {kind: [o for o in objects if o["kind"] == kind] for kind in kinds}
         self.apply(*by_kind["CustomResourceDefinition"], *by_kind["Namespace"])
@@ -207,7 +223,6 @@ class Cluster:
         self.kubectl(
             "apply", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump_all(by_kind["Deployment"])
         )
-        return objects
 
     def _account_kubeconfig(self, account: str, folder: Path, container: str) -> Path:
         """A container's kubeconfig with a token of the ServiceAccount, as its Pod would have."""
@@ -234,23 +249,28 @@ class Cluster:
             (folder / path).parent.mkdir(exist_ok=True)
             (folder / path).write_text(text)
         (folder / "pod.json").write_text(json.dumps(asdict(pod), indent=2))
+        self._start_helper(_KUBELET, folder, folder / "kubelet.log")
+        return pod
+
+    def _start_helper(self, script: Path, folder: Path, log_file: Path) -> None:
+        """Starts what stands in for a part of Kubernetes. It lives on when we end; `down` finds it
+        by its mark."""
         # Of our own environment only what a container has too: no credentials and no settings.
         environment = {
             name: value
             for name, value in processes.marked(self.folder).items()
             if name in ("PATH", "HOME", "LANG", processes.MARK)
         }
-        with (folder / "kubelet.log").open("w") as log:
-            kubelet = subprocess.Popen(  # lives on when we end; `down` finds it by its mark
-                [sys.executable, str(Path(__file__).with_name("kubelet.py")), str(folder)],
+        with log_file.open("w") as log:
+            helper = subprocess.Popen(
+                [sys.executable, str(script), str(folder)],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        self._children.append(kubelet)
-        return pod
+        self._children.append(helper)
 
     def _keep_logs(self) -> None:
         """What a failed start has written, outside the folder that is about to go."""
@@ -350,6 +370,7 @@ class Cluster:
         spillover-scheduler of each replica."""
         files = sorted(self.folder.glob("kwok/clusters/*/logs/*.log"))
         files += sorted(self.folder.glob("pods/*/*.log"))
+        files += sorted(self.folder.glob("services/*/*.log"))
         for file in files:
             if component in (None, file.stem, f"{file.parent.name}/{file.stem}"):
                 yield file
@@ -366,6 +387,17 @@ class Cluster:
             "-o", "jsonpath={.spec.holderIdentity}", check=False,
         )  # fmt: skip
         return bool(holder)
+
+    def _admits_policies(self) -> bool:
+        """Whether the API server reaches the webhook, which must answer before a policy is stored."""
+        policy = {
+            "apiVersion": "scheduling.alibabacloud.com/v1alpha1",
+            "kind": "ResourcePolicy",
+            "metadata": {"name": "probe", "namespace": "default"},
+            "spec": {"units": [{"resource": "ecs"}]},
+        }
+        command = ("create", "--dry-run=server", "-f", "-", "-o", "name")
+        return bool(self.kubectl(*command, stdin=yaml.safe_dump(policy), check=False))
 
     def _wait(self, what: str, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _READY_SECONDS

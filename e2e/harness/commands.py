@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     add_name(up)
     up.add_argument("--nodes", type=_readable, metavar="FILE", help="YAML of nodes to create")
     up.add_argument("--scheduler-replicas", type=_positive, default=1, metavar="N")
+    up.add_argument("--webhook-replicas", type=_positive, default=1, metavar="N")
     add_name(add("down", _down, "end a cluster and remove all it has left"))
     add("status", _status, "the clusters and their processes")
     logs = add("logs", _logs, "print the log of a component, of all its replicas")
@@ -101,7 +102,8 @@ def _demo(options: argparse.Namespace, _: list[str]) -> int:
 def _up(options: argparse.Namespace, _: list[str]) -> int:
     nodes = _nodes(options.nodes) if options.nodes else []
     cluster = Cluster(options.name)
-    cluster.up(Options(scheduler_replicas=options.scheduler_replicas), _say)
+    replicas = (options.scheduler_replicas, options.webhook_replicas)
+    cluster.up(Options(*replicas), _say)
     try:
         cluster.add_nodes(*nodes)
     except BaseException:

@@ -63,13 +63,15 @@ class Pod:
 
 @dataclass(frozen=True)
 class Site:
-    """What a Pod needs to know of the place where it runs. `kubeconfig` is by container."""
+    """What a Pod needs to know of the place where it runs. `kubeconfig` is by container, `hosts`
+    are the addresses of Services by name."""
 
     name: str
     address: str
     folder: Path
     kubeconfig: Callable[[str], Path]
     executable: Callable[[str], str]
+    hosts: Mapping[str, str] = field(default_factory=dict)
 
 
 def pod(deployment: Object, config_maps: Mapping[str, Object], site: Site) -> Pod:
@@ -79,6 +81,7 @@ def pod(deployment: Object, config_maps: Mapping[str, Object], site: Site) -> Po
     mounts = {
         volume["name"]: config_maps[volume["configMap"]["name"]]["data"]
         for volume in spec.get("volumes", ())
+        if "configMap" in volume  # an emptyDir is the machine's own /tmp
     }
     files = {
         f"{volume}/{name}": _configuration(text, site)
@@ -88,13 +91,15 @@ def pod(deployment: Object, config_maps: Mapping[str, Object], site: Site) -> Po
     return Pod(
         name=site.name,
         address=site.address,
-        containers=[_container(container, namespace, site) for container in spec["containers"]],
+        containers=[
+            _container(container, namespace, site, set(mounts)) for container in spec["containers"]
+        ],
         grace_seconds=spec.get("terminationGracePeriodSeconds", 30),
         files=files,
     )
 
 
-def _container(container: Object, namespace: str, site: Site) -> Container:
+def _container(container: Object, namespace: str, site: Site, volumes: set[str]) -> Container:
     fields = {
         "metadata.name": site.name,
         "metadata.namespace": namespace,
@@ -109,10 +114,13 @@ def _container(container: Object, namespace: str, site: Site) -> Container:
     mounts = {
         mount["mountPath"]: str(site.folder / mount["name"])
         for mount in container.get("volumeMounts", ())
+        if mount["name"] in volumes
     }
     kubeconfig = site.kubeconfig(container["name"])
     words = [*container.get("command", ()), *container.get("args", ())]
     words = [_argument(word, env, mounts, site.address) for word in words]
+    for host, address in site.hosts.items():
+        words = [word.replace(host, address) for word in words]
     if words[0] == "kube-scheduler":
         words += [
             f"--authentication-kubeconfig={kubeconfig}",
