@@ -389,7 +389,7 @@ class Cluster:
         return bool(holder)
 
     def _admits_policies(self) -> bool:
-        """Whether the API server reaches the webhook, which must answer before a policy is stored."""
+        """Whether the API server reaches the webhook, without which no policy is stored."""
         policy = {
             "apiVersion": "scheduling.alibabacloud.com/v1alpha1",
             "kind": "ResourcePolicy",
