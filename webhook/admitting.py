@@ -13,11 +13,11 @@ from spillover.core.resources import pod_requests
 from webhook.namespaces import Namespaces
 
 
-class _Selecting(msgspec.Struct, rename="camel"):
+class _Selecting(msgspec.Struct, frozen=True, rename="camel"):
     node_selector: dict[str, str] | None = None
 
 
-class _Selected(msgspec.Struct):
+class _Selected(msgspec.Struct, frozen=True):
     spec: _Selecting = _Selecting()
 
 

@@ -24,25 +24,25 @@ _LOOK_SECONDS = 2.0
 _log = logging.getLogger(__name__)
 
 
-class _LabelSelector(msgspec.Struct, rename="camel"):
+class _LabelSelector(msgspec.Struct, frozen=True, rename="camel"):
     match_labels: dict[str, str] | None = None
     match_expressions: list[dict[str, Any]] | None = None
 
 
-class _Metadata(msgspec.Struct):
+class _Metadata(msgspec.Struct, frozen=True):
     labels: dict[str, str] | None = None
 
 
-class _Template(msgspec.Struct):
+class _Template(msgspec.Struct, frozen=True):
     metadata: _Metadata = _Metadata()
 
 
-class _WorkloadSpec(msgspec.Struct):
+class _WorkloadSpec(msgspec.Struct, frozen=True):
     selector: _LabelSelector | None = None
     template: _Template = _Template()
 
 
-class _Workload(msgspec.Struct):
+class _Workload(msgspec.Struct, frozen=True):
     spec: _WorkloadSpec = _WorkloadSpec()
 
 
