@@ -61,13 +61,13 @@ BAD: dict[str, tuple[str, Object, str]] = {
 
 def test_their_pods_stay_pending_and_are_told_the_field(scene: Scene) -> None:
     scene.add_nodes(node("node-0", gpus=50))
-    scene.add(
+    scene.add_unchecked(
         *(
             policy(group, scene.namespace, app, **{"selector": {"app": app}, **spec})
             for app, (group, spec, _) in BAD.items()
-        ),
-        policy(ACK, scene.namespace, "good", selector={"app": "good"}, units=[ECS]),
+        )
     )
+    scene.add(policy(ACK, scene.namespace, "good", selector={"app": "good"}, units=[ECS]))
     apps = [*BAD, "good"]
     scene.add(
         *(pod(scene.namespace, app, "spillover-scheduler", labels={"app": app}) for app in apps)

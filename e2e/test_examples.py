@@ -179,6 +179,9 @@ def test_every_example_is_tried() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_the_api_server_takes_it_without_a_warning(scene: Scene, file: Path) -> None:
+    """On a cluster that has what it is about: units without nodes are warned of."""
+    managed = {"pool": "prepaid", "goatscaler.io/managed": "true"}
+    scene.add_nodes(node("prepaid-0", labels=managed), VIRTUAL, node("large-0", labels=LARGE))
     said = scene.cluster.kubectl(
         "apply", "--dry-run=server", "--warnings-as-errors", "-n", scene.namespace, "-f", str(file)
     )

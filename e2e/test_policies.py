@@ -90,14 +90,16 @@ def test_vke_strategy_says_what_follows_the_last_subset(
 
 def test_an_invalid_policy_places_nothing_and_says_why_and_others_work_on(scene: Scene) -> None:
     scene.add_nodes(node("node-0", gpus=5))
-    scene.add(
+    scene.add_unchecked(
         policy(
             ACK,
             scene.namespace,
             "broken",
             selector={"app": "broken"},
             units=[{"resource": "ecs", "max": -1}, {"resource": "moon"}],
-        ),
+        )
+    )
+    scene.add(
         policy(ACK, scene.namespace, "fine", selector={"app": "fine"}, units=[{"resource": "ecs"}]),
     )
     scene.add(

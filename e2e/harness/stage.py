@@ -1,10 +1,11 @@
 """A namespace and nodes for one test, and their removal."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from harness.cluster import Cluster
+from harness.cluster import Cluster, ClusterError
 from harness.watch import Watch, node_of, scheduling_message
 
 Object = dict[str, Any]
@@ -24,6 +25,28 @@ class Scene:
     def add_nodes(self, *nodes: Object) -> None:
         """Returns when those that kwok keeps are Ready."""
         self.cluster.add_nodes(*nodes)
+
+    def add_unchecked(self, *policies: Object) -> None:
+        """Policies that the webhook would refuse, as if they had been there before it was: the
+        namespace opts out of it for a moment."""
+        label = "spillover.dev/webhook"
+        self.cluster.kubectl("label", "namespace", self.namespace, f"{label}=disabled")
+        deadline = time.monotonic() + 30
+        for policy in policies:
+            # The API server's view of the namespace may be a moment old.
+            while not self._created(policy):
+                if time.monotonic() > deadline:
+                    raise TimeoutError("the namespace is still checked")
+        self.cluster.kubectl("label", "namespace", self.namespace, f"{label}-")
+
+    def _created(self, policy: Object) -> bool:
+        try:
+            self.cluster.create(policy)
+        except ClusterError as error:
+            if "denied the request" in str(error):
+                return False
+            raise
+        return True
 
     def scale(self, name: str, replicas: int) -> None:
         self.cluster.kubectl(
