@@ -17,7 +17,7 @@ from spillover.kube.credentials import Credentials, CredentialsError
 
 REQUEST_SECONDS = 30.0
 _CONNECT_SECONDS = 5.0
-_MOST_REQUESTS = 24
+_MOST_REQUESTS = 16
 """At once, streams apart. The pool takes its connections in turn, so that all stay in use: without
 a bound, the largest crowd of requests ever seen would say how many there are for good."""
 _SECONDS = re.compile(r"[0-9]{1,9}")
