@@ -6,7 +6,12 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from spillover.core.conventions import DEFAULT_PROVIDER_TAINTS, NodeConventions, label_pair
+from spillover.core.conventions import (
+    DEFAULT_PROVIDER_TAINTS,
+    SERVERLESS_LABELS,
+    NodeConventions,
+    label_pair,
+)
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -47,6 +52,10 @@ class Settings(BaseSettings):
         sorted(DEFAULT_PROVIDER_TAINTS),
         description="Keys of the taints that keep pods off virtual nodes by default.",
     )
+    serverless_labels: list[str] = Field(
+        sorted(f"{key}={value}" for key, value in SERVERLESS_LABELS),
+        description="Labels, as key=value, by which a pod under no policy asks for virtual nodes.",
+    )
     labels_in_binding: Literal["auto", "yes", "no"] = Field(
         "auto",
         description="Whether the API server copies a Binding's labels onto the pod: by default it "
@@ -62,6 +71,13 @@ class Settings(BaseSettings):
         label_pair(value)
         return value
 
+    @field_validator("serverless_labels")
+    @classmethod
+    def _are_labels(cls, values: list[str]) -> list[str]:
+        for value in values:
+            label_pair(value)
+        return values
+
     @field_validator("provider_taints")
     @classmethod
     def _are_providers_own(cls, keys: list[str]) -> list[str]:
@@ -75,6 +91,7 @@ class Settings(BaseSettings):
             virtual_label=label_pair(self.virtual_node_label),
             elastic_label=label_pair(self.elastic_node_label),
             provider_taints=frozenset(self.provider_taints),
+            serverless_labels=frozenset(map(label_pair, self.serverless_labels)),
         )
 
 

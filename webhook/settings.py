@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from spillover.core.admission import AdmissionDefaults
-from spillover.core.conventions import NodeConventions, label_pair
+from spillover.core.conventions import SERVERLESS_LABELS, NodeConventions, label_pair
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     )
     scheduler_name: str = Field("spillover-scheduler", description="The scheduler that they get.")
     serverless_labels: list[str] = Field(
-        ["alibabacloud.com/acs=true", "alibabacloud.com/eci=true"],
+        sorted(f"{key}={value}" for key, value in SERVERLESS_LABELS),
         description="Labels, as key=value, by which a pod asks for serverless capacity.",
     )
     region: str = Field(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from spillover.core.claims import ACS, COMPUTE_CLASS, COMPUTE_QOS, QOS_STRATEGY
+from spillover.core.conventions import SERVERLESS_LABELS
 from spillover.core.policy import LoadedPolicy, Policy, Unit
 from spillover.core.resources import Requests, asks_for_gpu
 
@@ -35,9 +36,7 @@ class AdmissionDefaults:
 
     scheduler: str = "spillover-scheduler"
     route: bool = True
-    serverless_labels: frozenset[tuple[str, str]] = frozenset(
-        {(ACS, "true"), ("alibabacloud.com/eci", "true")}
-    )
+    serverless_labels: frozenset[tuple[str, str]] = SERVERLESS_LABELS
     region: str = ""
     gpu_models: Mapping[str, str] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""How this cluster marks its nodes: which are virtual, and which an autoscaler manages."""
+"""How this cluster marks its nodes, and pods that are to go to serverless capacity."""
 
 from dataclasses import dataclass
 
@@ -11,6 +11,10 @@ DEFAULT_PROVIDER_TAINTS = frozenset(
 )
 
 
+SERVERLESS_LABELS = frozenset({("alibabacloud.com/acs", "true"), ("alibabacloud.com/eci", "true")})
+"""By which pods ask for serverless capacity."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeConventions:
     """Labels are (key, value). A taint whose key is in `provider_taints` keeps pods off a virtual
@@ -19,6 +23,7 @@ class NodeConventions:
     virtual_label: tuple[str, str] = ("type", "virtual-kubelet")
     elastic_label: tuple[str, str] = ("goatscaler.io/managed", "true")
     provider_taints: frozenset[str] = DEFAULT_PROVIDER_TAINTS
+    serverless_labels: frozenset[tuple[str, str]] = SERVERLESS_LABELS
 
 
 def label_pair(text: str) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from spillover.core.placement import World
 from spillover.core.pods import WAITING_ANNOTATION, Pod
 from spillover.core.policy import LoadedPolicy, Policy, PolicyKey, Unit, UnitKey
 from spillover.core.priorities import Priorities
+from spillover.core.serverless import ServerlessPolicies
 from spillover.core.waiting import WaitingPods
 from spillover.core.workloads import Workload, Workloads
 
@@ -33,6 +34,7 @@ class ClusterState:
         self._wall_clock = wall_clock
         self.nodes = NodeIndex(conventions)
         self.policies = PolicyIndex()
+        self._serverless = ServerlessPolicies(self.nodes, conventions.serverless_labels)
         self.ledger = Ledger(clock)
         self.workloads = Workloads()
         self.histories = Histories(clock)
@@ -148,8 +150,10 @@ class ClusterState:
     # --- what there is --------------------------------------------------------------------------
 
     def policy_of(self, pod: Pod) -> LoadedPolicy | None:
-        """The oldest policy that selects the pod, valid or not."""
-        return self.policies.for_pod(pod.namespace, pod.labels)
+        """The oldest policy that selects the pod, valid or not; where there is none, that of pods
+        which ask for serverless capacity."""
+        found = self.policies.for_pod(pod.namespace, pod.labels)
+        return found or self._serverless.for_pod(pod.namespace, pod.labels)
 
     def demand_of(self, pod: Pod) -> Demand:
         """What a decision reads of a pod that waits."""
