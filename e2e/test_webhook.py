@@ -1,0 +1,349 @@
+"""Admission through a real API server, with the configurations of manifests/."""
+
+import json
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from signal import SIGKILL
+from typing import Any
+
+import pytest
+import yaml
+
+from harness.cluster import Cluster, Options, running
+from harness.containers import Container
+from harness.scenes import ACK, VKE, node, pod, policy, virtual_node
+from harness.stage import Scene
+from harness.watch import node_of, scheduling_message
+
+Object = dict[str, Any]
+REGION = "alibabacloud.com/serverless-region-id"
+MODEL = "alibabacloud.com/gpu-model-series"
+ACS = "alibabacloud.com/acs"
+
+
+def plain(scene: Scene, name: str, replicas: int, **labels: str) -> Object:
+    """A Deployment as its user has it: nothing of Spillover in it."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": scene.namespace},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name, **labels}},
+                "spec": {"containers": [{"name": "c", "image": "registry.k8s.io/pause:3.10"}]},
+            },
+        },
+    }
+
+
+def apply(scene: Scene, *objects: Object) -> str:
+    """One file, as `kubectl apply -f` takes it. Returns what kubectl says on standard error."""
+    ended = subprocess.run(
+        [*scene.cluster.kubectl_command(), "apply", "-f", "-"],
+        input=yaml.safe_dump_all(objects),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return ended.stderr
+
+
+def places(pods: list[Object], app: str) -> dict[str, int]:
+    mine = [each for each in pods if each["metadata"]["labels"].get("app") == app]
+    return dict(Counter(node_of(each).partition("-")[0] for each in mine))
+
+
+def ack_app(scene: Scene, name: str) -> Object:
+    units = [
+        {"resource": "ecs", "nodeSelector": {"pool": "prepaid"}, "max": 2,
+         "podLabels": {"team": "ml", "tier": "base"}},
+        {"resource": "eci", "podLabels": {"team": "ml", "tier": "burst"}},
+    ]  # fmt: skip
+    return policy(ACK, scene.namespace, name, selector={"app": name}, units=units)
+
+
+def vke_app(scene: Scene, name: str) -> Object:
+    term = {"key": "pool", "operator": "In", "values": ["prepaid"]}
+    subsets = [
+        {"name": "own", "type": "ecs", "maxReplicas": 1, "nodeSelectorTerm": [term]},
+        {"name": "vci", "type": "vci"},
+    ]
+    return policy(VKE, scene.namespace, name, selector={"app": name}, subsets=subsets)
+
+
+@pytest.fixture
+def nodes(scene: Scene) -> Scene:
+    scene.add_nodes(
+        node("prepaid-0", gpus=0, labels={"pool": "prepaid"}), virtual_node("virtual-0")
+    )
+    return scene
+
+
+def test_one_file_with_policies_first_works_as_it_is(nodes: Scene, *, full: bool) -> None:
+    for turn in range(20 if full else 3):
+        ack, vke = f"ack-{turn}", f"vke-{turn}"
+        apply(
+            nodes, ack_app(nodes, ack), vke_app(nodes, vke),
+            plain(nodes, ack, 3), plain(nodes, vke, 3),
+        )  # fmt: skip
+        pods = nodes.pods.wait_for(
+            lambda pods, ack=ack, vke=vke: (  # type: ignore[misc]
+                places(pods, ack) == {"prepaid": 2, "virtual": 1}
+                and places(pods, vke) == {"prepaid": 1, "virtual": 2}
+            ),
+            60,
+            f"both Deployments of turn {turn} in their units",
+        )
+        for each in pods:
+            labels = each["metadata"]["labels"]
+            assert each["spec"]["schedulerName"] == "spillover-scheduler"
+            if labels["app"] == ack:
+                where = {"prepaid-0": "base", "virtual-0": "burst"}[node_of(each)]
+                assert (labels["team"], labels["tier"]) == ("ml", where)
+        apply_gone(nodes, ack, vke)
+
+
+def apply_gone(scene: Scene, ack: str, vke: str) -> None:
+    for kind, name in (
+        ("deployment", ack), ("deployment", vke),
+        (f"resourcepolicy.{ACK}", ack), (f"resourcepolicy.{VKE}", vke),
+    ):  # fmt: skip
+        scene.cluster.kubectl("delete", kind, name, "-n", scene.namespace)
+    scene.pods.wait_for(lambda pods: not pods, 60, "all pods of the turn gone")
+
+
+def test_units_that_differ_in_region_and_model(nodes: Scene) -> None:
+    units = [
+        {"resource": "acs", "max": 1, "podLabels": {REGION: "cn-hangzhou", MODEL: "L20"}},
+        {"resource": "acs", "max": 1, "podLabels": {REGION: "cn-shanghai", MODEL: "H20"}},
+    ]
+    apply(
+        nodes,
+        policy(ACK, nodes.namespace, "app", selector={"app": "app"}, units=units),
+        plain(nodes, "app", 3),
+    )
+    pods = nodes.pods.wait_for(
+        lambda pods: (
+            len(pods) == 3
+            and sum(map(bool, map(node_of, pods))) == 2
+            and all(node_of(each) or scheduling_message(each) for each in pods)
+        ),
+        60,
+        "two of three bound",
+    )
+    found = Counter(
+        (each["metadata"]["labels"].get(REGION), each["metadata"]["labels"].get(MODEL))
+        for each in pods
+    )
+    assert found == {("cn-hangzhou", "L20"): 1, ("cn-shanghai", "H20"): 1, (None, None): 1}
+    # On this both units agree.
+    assert all(each["metadata"]["labels"][ACS] == "true" for each in pods)
+
+
+def test_a_deployment_with_a_region_and_no_policy(scene: Scene) -> None:
+    regions = {"virtual-hz": "cn-hangzhou", "virtual-sh": "cn-shanghai"}
+    for name, region in regions.items():
+        made = virtual_node(name)
+        made["metadata"]["labels"]["topology.kubernetes.io/region"] = region
+        scene.add_nodes(made)
+    labels = {ACS: "true", REGION: "cn-shanghai"}
+    apply(scene, plain(scene, "app", 2, **labels))
+    pods = scene.pods.wait_for(
+        lambda pods: len(pods) == 2 and all(map(node_of, pods)), 60, "both bound"
+    )
+    assert {node_of(each) for each in pods} == {"virtual-sh"}
+    assert all(labels.items() <= each["metadata"]["labels"].items() for each in pods)
+
+
+def test_what_the_user_says_stays_and_others_are_left_alone(nodes: Scene) -> None:
+    nodes.add(ack_app(nodes, "app"))
+    nodes.add(
+        pod(nodes.namespace, "own", "volcano", labels={"app": "app", "team": "mine"}, gpus=0),
+        pod(nodes.namespace, "other", "default-scheduler", gpus=0),
+    )
+    found = {
+        each["metadata"]["name"]: each
+        for each in nodes.cluster.items("pods", "-n", nodes.namespace)
+    }
+    assert found["own"]["spec"]["schedulerName"] == "volcano"
+    assert found["own"]["metadata"]["labels"] == {"app": "app", "team": "mine"}
+    assert found["other"]["spec"]["schedulerName"] == "default-scheduler"
+    assert "labels" not in found["other"]["metadata"]
+
+
+@pytest.mark.parametrize("kind", ["Job", "StatefulSet", "ReplicaSet", "bare", "generateName"])
+def test_pods_of_every_kind_are_routed(nodes: Scene, kind: str) -> None:
+    nodes.add(ack_app(nodes, "app"))
+    template: Object = plain(nodes, "app", 1)["spec"]["template"]
+    spec: Object = {"template": template, "selector": {"matchLabels": {"app": "app"}}}
+    metadata: Object = {"name": "it", "namespace": nodes.namespace}
+    version = "apps/v1"
+    match kind:
+        case "Job":
+            version = "batch/v1"
+            template["spec"]["restartPolicy"] = "Never"
+            spec = {"template": template}
+        case "StatefulSet":
+            spec["serviceName"] = "it"
+        case "bare" | "generateName":
+            version, spec = "v1", template["spec"]
+            metadata["labels"] = template["metadata"]["labels"]
+            if kind == "generateName":
+                metadata["generateName"] = f"{metadata.pop('name')}-"
+    real = "Pod" if version == "v1" else kind
+    nodes.add({"apiVersion": version, "kind": real, "metadata": metadata, "spec": spec})
+    (made,) = nodes.pods.wait_for(lambda pods: any(map(node_of, pods)), 60, "the pod bound")
+    assert made["spec"]["schedulerName"] == "spillover-scheduler"
+    assert made["metadata"]["labels"]["team"] == "ml"
+    if real != "Pod":
+        nodes.cluster.kubectl("delete", real, "it", "-n", nodes.namespace)
+
+
+def test_doubts_and_consequences_are_warnings(nodes: Scene) -> None:
+    nodes.add(ack_app(nodes, "app"))
+    apply(nodes, plain(nodes, "app", 2))
+    nodes.pods.wait_for(
+        lambda pods: places(pods, "app") == {"prepaid": 2}, 60, "two pods on prepaid nodes"
+    )
+    edited = policy(
+        ACK, nodes.namespace, "app", selector={"app": "app"},
+        units=[{"resource": "ecs", "nodeSelector": {"pool": "gone"}, "size": 3}],
+    )  # fmt: skip
+    said = apply(nodes, edited)
+    assert "Warning: spec.units[0].size: unknown field, which has no effect" in said
+    assert "Warning: spec.units[0]: no node belongs to it now" in said
+    assert "Warning: 2 pods would lose their unit" in said
+    younger = policy(
+        VKE,
+        nodes.namespace,
+        "younger",
+        selector={"tier": "web"},
+        subsets=[{"name": "a", "type": "ecs"}],
+    )
+    assert f"Warning: spec.selector: {ACK}/app may select the same pods" in apply(nodes, younger)
+
+
+def test_a_workload_whose_selector_a_policy_changes_is_warned(nodes: Scene) -> None:
+    nodes.add(ack_app(nodes, "app"))
+    app = plain(nodes, "app", 0, team="mine")
+    app["spec"]["selector"]["matchLabels"]["team"] = "mine"
+    assert "ResourcePolicy app sets the label team on pods" in apply(nodes, app)
+
+
+# --- two replicas, certificates -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def replicated(cluster_name: str) -> Iterator[Cluster]:
+    with running(Cluster(f"{cluster_name}-webhooks"), Options(webhook_replicas=2)) as cluster:
+        cluster.add_nodes(virtual_node("virtual-0", gpus=5000))
+        units = [{"resource": "eci", "podLabels": {"team": "ml"}}]
+        cluster.create(policy(ACK, "default", "app", selector={"app": "app"}, units=units))
+        yield cluster
+
+
+def create_many(cluster: Cluster, count: int, prefix: str) -> tuple[int, int]:
+    """Creates pods, eight at a time. Returns how many creations failed, and how many pods lack
+    their labels."""
+
+    def create(number: int) -> bool:
+        made = pod(
+            "default", f"{prefix}-{number}", "default-scheduler", labels={"app": "app"}, gpus=0
+        )
+        try:
+            cluster.create(made)
+        except Exception:  # noqa: BLE001 - any failure is counted
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        created = list(pool.map(create, range(count)))
+    pods = [
+        each
+        for each in cluster.items("pods", "-n", "default")
+        if each["metadata"]["name"].startswith(prefix)
+    ]
+    bare = sum(each["metadata"]["labels"].get("team") != "ml" for each in pods)
+    cluster.kubectl("delete", "pods", "-n", "default", "-l", "app=app", "--force", "--wait=false")
+    return created.count(False), bare
+
+
+def certificate(cluster: Cluster) -> tuple[str, str]:
+    secret = json.loads(
+        cluster.kubectl(
+            "get", "secret", "spillover-webhook", "-n", "spillover-system", "-o", "json"
+        )
+    )
+    return secret["data"]["ca.crt"], secret["data"]["tls.crt"]
+
+
+def rotate(cluster: Cluster, wish: str) -> None:
+    """Asks for another authority and certificate, and waits until both are in use."""
+    before = certificate(cluster)
+    cluster.kubectl(
+        "annotate", "secret", "spillover-webhook", "-n", "spillover-system", "--overwrite",
+        f"spillover.dev/rotate={wish}",
+    )  # fmt: skip
+    deadline = time.monotonic() + 90
+    while any(old == new for old, new in zip(before, certificate(cluster), strict=True)):
+        assert time.monotonic() < deadline, "not rotated"
+        time.sleep(0.5)
+
+
+@pytest.mark.timeout(600)
+def test_certificates_are_rotated_under_load(replicated: Cluster, *, full: bool) -> None:
+    count = 1000 if full else 150
+    with ThreadPoolExecutor(1) as pool:
+        turns = pool.submit(lambda: [rotate(replicated, wish) for wish in ("one", "two")])
+        failed = bare = batches = 0
+        while batches < 1 or not turns.done():
+            result = create_many(replicated, count if not batches else count // 10, f"r{batches}")
+            failed, bare, batches = failed + result[0], bare + result[1], batches + 1
+        turns.result()
+    print(f"{count} pods and {batches - 1} batches more: {failed} failed, {bare} without labels")
+    assert (failed, bare) == (0, 0)
+
+
+@pytest.mark.timeout(600)
+def test_a_killed_replica_costs_only_what_it_had_in_flight(
+    replicated: Cluster, *, full: bool
+) -> None:
+    count = 1000 if full else 150
+    victim = Container(replicated, "spillover-webhook-0", "webhook")
+    with ThreadPoolExecutor(1) as pool:
+        creating = pool.submit(create_many, replicated, count, "k")
+        time.sleep(count / 100)  # about a third of the way
+        assert not creating.done()
+        victim.send(SIGKILL)
+        failed, bare = creating.result()
+    victim.wait_ready()
+    print(f"{count} pods: {failed} failed, {bare} without labels")
+    assert failed == 0
+    assert bare <= 8, "more than were in flight"
+
+
+def test_without_the_webhook_pods_are_created_and_placed(replicated: Cluster) -> None:
+    containers = [Container(replicated, f"spillover-webhook-{n}", "webhook") for n in range(2)]
+    with containers[0].held_down(), containers[1].held_down():
+        replicated.create(
+            pod("default", "named", "spillover-scheduler", labels={"app": "app"}, gpus=0),
+            pod("default", "unnamed", "default-scheduler", labels={"app": "app"}, gpus=0),
+        )
+        deadline = time.monotonic() + 60
+        while True:
+            pods = {
+                each["metadata"]["name"]: each for each in replicated.items("pods", "-n", "default")
+            }
+            if node_of(pods["named"]):
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert pods["named"]["metadata"]["labels"]["team"] == "ml"
+        assert not node_of(pods["unnamed"])
+    replicated.kubectl("delete", "pods", "--all", "-n", "default", "--force", "--wait=false")
