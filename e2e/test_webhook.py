@@ -1,7 +1,7 @@
 """Admission through a real API server, with the configurations of manifests/."""
 
-import json
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.cluster import Cluster, Options, running
+from harness.cluster import Cluster, ClusterError, Options, running
 from harness.containers import Container
 from harness.scenes import ACK, VKE, node, pod, policy, virtual_node
 from harness.stage import Scene
@@ -167,10 +167,7 @@ def test_what_the_user_says_stays_and_others_are_left_alone(nodes: Scene) -> Non
         pod(nodes.namespace, "own", "volcano", labels={"app": "app", "team": "mine"}, gpus=0),
         pod(nodes.namespace, "other", "default-scheduler", gpus=0),
     )
-    found = {
-        each["metadata"]["name"]: each
-        for each in nodes.cluster.items("pods", "-n", nodes.namespace)
-    }
+    found = by_name(nodes.cluster, nodes.namespace)
     assert found["own"]["spec"]["schedulerName"] == "volcano"
     assert found["own"]["metadata"]["labels"] == {"app": "app", "team": "mine"}
     assert found["other"]["spec"]["schedulerName"] == "default-scheduler"
@@ -248,18 +245,28 @@ def replicated(cluster_name: str) -> Iterator[Cluster]:
         yield cluster
 
 
-def create_many(cluster: Cluster, count: int, prefix: str) -> tuple[int, int]:
+def by_name(cluster: Cluster, namespace: str) -> dict[str, Object]:
+    return {each["metadata"]["name"]: each for each in cluster.items("pods", "-n", namespace)}
+
+
+def unrouted(name: str) -> Object:
+    return pod("default", name, "default-scheduler", labels={"app": "app"}, gpus=0)
+
+
+def create_many(
+    cluster: Cluster, count: int, prefix: str, done: threading.Semaphore | None = None
+) -> tuple[int, int]:
     """Creates pods, eight at a time. Returns how many creations failed, and how many pods lack
-    their labels."""
+    their labels. `done` is released with each."""
+    done = done or threading.Semaphore()
 
     def create(number: int) -> bool:
-        made = pod(
-            "default", f"{prefix}-{number}", "default-scheduler", labels={"app": "app"}, gpus=0
-        )
         try:
-            cluster.create(made)
-        except Exception:  # noqa: BLE001 - any failure is counted
+            cluster.create(unrouted(f"{prefix}-{number}"))
+        except ClusterError:
             return False
+        finally:
+            done.release()
         return True
 
     with ThreadPoolExecutor(8) as pool:
@@ -275,10 +282,9 @@ def create_many(cluster: Cluster, count: int, prefix: str) -> tuple[int, int]:
 
 
 def certificate(cluster: Cluster) -> tuple[str, str]:
-    secret = json.loads(
-        cluster.kubectl(
-            "get", "secret", "spillover-webhook", "-n", "spillover-system", "-o", "json"
-        )
+    """The authorities and what is served."""
+    (secret,) = cluster.items(
+        "secrets", "-n", "spillover-system", "--field-selector=metadata.name=spillover-webhook"
     )
     return secret["data"]["ca.crt"], secret["data"]["tls.crt"]
 
@@ -296,11 +302,16 @@ def rotate(cluster: Cluster, wish: str) -> None:
         time.sleep(0.5)
 
 
+def rotate_twice(cluster: Cluster) -> None:
+    for wish in ("one", "two"):
+        rotate(cluster, wish)
+
+
 @pytest.mark.timeout(600)
 def test_certificates_are_rotated_under_load(replicated: Cluster, *, full: bool) -> None:
     count = 1000 if full else 150
     with ThreadPoolExecutor(1) as pool:
-        turns = pool.submit(lambda: [rotate(replicated, wish) for wish in ("one", "two")])
+        turns = pool.submit(rotate_twice, replicated)
         failed = bare = batches = 0
         while batches < 1 or not turns.done():
             result = create_many(replicated, count if not batches else count // 10, f"r{batches}")
@@ -317,8 +328,10 @@ def test_a_killed_replica_costs_only_what_it_had_in_flight(
     count = 1000 if full else 150
     victim = Container(replicated, "spillover-webhook-0", "webhook")
     with ThreadPoolExecutor(1) as pool:
-        creating = pool.submit(create_many, replicated, count, "k")
-        time.sleep(count / 100)  # about a third of the way
+        done = threading.Semaphore(0)
+        creating = pool.submit(create_many, replicated, count, "k", done)
+        for _ in range(count // 3):
+            assert done.acquire(timeout=60)
         assert not creating.done()
         victim.send(SIGKILL)
         failed, bare = creating.result()
@@ -333,13 +346,11 @@ def test_without_the_webhook_pods_are_created_and_placed(replicated: Cluster) ->
     with containers[0].held_down(), containers[1].held_down():
         replicated.create(
             pod("default", "named", "spillover-scheduler", labels={"app": "app"}, gpus=0),
-            pod("default", "unnamed", "default-scheduler", labels={"app": "app"}, gpus=0),
+            unrouted("unnamed"),
         )
         deadline = time.monotonic() + 60
         while True:
-            pods = {
-                each["metadata"]["name"]: each for each in replicated.items("pods", "-n", "default")
-            }
+            pods = by_name(replicated, "default")
             if node_of(pods["named"]):
                 break
             assert time.monotonic() < deadline
