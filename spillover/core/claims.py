@@ -14,6 +14,7 @@ DELETION_COST_STEP = 100
 ACS = "alibabacloud.com/acs"
 COMPUTE_CLASS = "alibabacloud.com/compute-class"
 COMPUTE_QOS = "alibabacloud.com/compute-qos"
+ACS_LABELS = (ACS, COMPUTE_CLASS, COMPUTE_QOS)
 QOS_STRATEGY = "alpha.alibabacloud.com/compute-qos-strategy"
 """An annotation that chooses the QoS in place of the label."""
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from spillover.api import ack, vke
 from spillover.api.resourcepolicy import parse
-from spillover.core.dialects import load
+from spillover.core.claims import ACS_LABELS
 from spillover.core.nodes import NodeIndex
 from spillover.core.pods import POLICY_ANNOTATION, UNIT_ANNOTATION, Pod
 from spillover.core.policy import LoadedPolicy, NodeKind, Policy, Unit
@@ -68,7 +68,7 @@ def keys_set_by(policies: Iterable[LoadedPolicy]) -> dict[str, str]:
         for policy in policies
         if isinstance(policy, Policy)
         for unit in policy.units
-        for key in unit.pod_labels
+        for key in (*unit.pod_labels, *(ACS_LABELS if unit.defaults_of_acs else ()))
     }
 
 
@@ -126,9 +126,3 @@ def _extras(path: str, part: BaseModel) -> Iterator[str]:
             for index, item in enumerate(value):
                 if isinstance(item, BaseModel):
                     yield from _extras(f"{there}[{index}]", item)
-
-
-def errors(raw: Mapping[str, Any], group: str) -> list[str]:
-    """Everything that is wrong with a policy, each with its field's path."""
-    policy = load(raw, group)
-    return [] if isinstance(policy, Policy) else [str(error) for error in policy.errors]
