@@ -118,6 +118,33 @@ def apply_gone(scene: Scene, ack: str, vke: str) -> None:
     scene.pods.wait_for(lambda pods: not pods, 60, "all pods of the turn gone")
 
 
+def test_pods_of_before_their_policy_stay_and_an_event_names_them(nodes: Scene) -> None:
+    apply(nodes, plain(nodes, "app", 2))
+    before = nodes.pods.wait_for(
+        lambda pods: len(pods) == 2 and all(map(node_of, pods)), 60, "both placed by the default"
+    )
+    apply(nodes, ack_app(nodes, "app"))
+    events: list[Object] = []
+    deadline = time.monotonic() + 30
+    while not events:
+        assert time.monotonic() < deadline, "no event"
+        events = nodes.cluster.items(
+            "events", "-n", nodes.namespace, "--field-selector=reason=PodsNotRouted"
+        )
+    (event,) = events
+    assert event["involvedObject"]["kind"] == "ResourcePolicy"
+    assert all(each["metadata"]["name"] in event["message"] for each in before)
+    nodes.scale("app", 5)
+    pods = nodes.pods.wait_for(
+        lambda pods: len(pods) == 5 and all(map(node_of, pods)), 60, "all placed"
+    )
+    old = {each["metadata"]["uid"] for each in before}
+    later = [each for each in pods if each["metadata"]["uid"] not in old]
+    assert {each["spec"]["schedulerName"] for each in later} == {"spillover-scheduler"}
+    stayed = {each["metadata"]["uid"]: node_of(each) for each in pods}
+    assert all(stayed[each["metadata"]["uid"]] == node_of(each) for each in before)
+
+
 def test_units_that_differ_in_region_and_model(nodes: Scene) -> None:
     units = [
         {"resource": "acs", "max": 1, "podLabels": {REGION: "cn-hangzhou", MODEL: "L20"}},

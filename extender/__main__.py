@@ -17,6 +17,7 @@ from extender.metrics import Metrics
 from extender.preempting import Preempting
 from extender.settings import Settings, read_settings
 from extender.watching import reflectors
+from spillover.controller.earlier_pods import EarlierPods
 from spillover.controller.nudging import Nudger
 from spillover.controller.pod_writer import PodWriter
 from spillover.controller.wait_marks import WaitMarks
@@ -60,6 +61,9 @@ async def run(settings: Settings) -> int:
             PodWriter(session, report=lambda outcome: metrics.wait_marks.labels(outcome).inc()),
             chance,
         )
+        earlier_pods = EarlierPods(
+            cache, session, settings.scheduler_names, lambda: datetime.now(UTC)
+        )
         ready = Readiness(watches)
         scheduler = scheduler_app(
             Filtering(cache, metrics), Preempting(cache, metrics), binding, ready, metrics, clock
@@ -70,6 +74,7 @@ async def run(settings: Settings) -> int:
                 "outcomes": binding.settle_outcomes(),
                 "nudges": nudger.run(),
                 "marks of waits": wait_marks.run(),
+                "earlier pods": earlier_pods.run(),
                 "scheduler requests": serve(
                     scheduler, settings.address, settings.port, drain_seconds=BIND_SECONDS
                 ),

@@ -35,6 +35,9 @@ class PolicyIndex:
     def get(self, key: PolicyKey) -> LoadedPolicy | None:
         return self._by_key.get(key)
 
+    def all(self) -> list[LoadedPolicy]:
+        return list(self._by_key.values())
+
     def keys(self, group: str) -> Iterator[PolicyKey]:
         return (key for key in self._by_key if key.group == group)
 

@@ -1,0 +1,111 @@
+"""Telling a policy's user of pods that were there before it and that another scheduler places: they
+stay where they are."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from cachetools import LRUCache
+
+from spillover.core.pods import Pod
+from spillover.core.policy import LoadedPolicy
+from spillover.core.selectors import includes
+from spillover.core.state import ClusterState
+from spillover.kube.session import ApiError, ApiSession, NoAnswerError
+
+REASON = "PodsNotRouted"
+_LOOK_SECONDS = 1.0
+_MOST_NAMES = 10
+_MOST_POLICIES = 10_000
+_VERSIONS = {"scheduling.alibabacloud.com": "v1alpha1", "scheduling.vke.volcengine.com": "v1beta1"}
+
+_log = logging.getLogger(__name__)
+
+
+class EarlierPods:
+    """One event for each policy that is created while this runs, if it has such pods. The event's
+    name is the policy's, so that a second replica writes the same one. `now` is the wall clock."""
+
+    def __init__(
+        self,
+        state: ClusterState,
+        session: ApiSession,
+        schedulers: Iterable[str],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._state = state
+        self._session = session
+        self._schedulers = frozenset(schedulers)
+        self._now = now
+        self._seen: LRUCache[str, bool] = LRUCache(_MOST_POLICIES)
+
+    async def run(self) -> None:
+        """Never returns."""
+        begun = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            for policy in self._state.policies.all():
+                if policy.uid in self._seen or policy.created < begun:
+                    continue
+                pods = earlier(policy, self._state.pods_of(policy.key.namespace), self._schedulers)
+                if not pods or await self._tell(policy, pods):
+                    self._seen[policy.uid] = True
+
+    async def _tell(self, policy: LoadedPolicy, pods: list[Pod]) -> bool:
+        """Whether it is told, or never will be."""
+        namespace, group = policy.key.namespace, policy.key.group
+        event = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"name": f"{policy.key.name}.{policy.uid}", "namespace": namespace},
+            "eventTime": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "type": "Warning",
+            "reason": REASON,
+            "action": "Selecting",
+            "note": note(pods),
+            "reportingController": "spillover.dev/extender",
+            "reportingInstance": "spillover-extender",
+            "regarding": {
+                "apiVersion": f"{group}/{_VERSIONS[group]}",
+                "kind": "ResourcePolicy",
+                "name": policy.key.name,
+                "namespace": namespace,
+                "uid": policy.uid,
+            },
+        }
+        path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
+        try:
+            await self._session.request("POST", path, body=event)
+        except ApiError as error:
+            if error.status not in (404, 409):  # the namespace is gone; another replica was faster
+                _log.warning("event not written", extra={"reason": str(error)})
+            return error.status < 500 and error.status != 429
+        except NoAnswerError as error:
+            _log.warning("event not written", extra={"reason": str(error)})
+            return False
+        return True
+
+
+def earlier(policy: LoadedPolicy, pods: Iterable[Pod], schedulers: frozenset[str]) -> list[Pod]:
+    """Live pods that the policy selects, made no later than it, and placed by others."""
+    return sorted(
+        (
+            pod
+            for pod in pods
+            if includes(pod.labels, policy.selector)
+            and pod.created <= policy.created
+            and pod.scheduler not in schedulers
+            and not (pod.finished or pod.terminating)
+        ),
+        key=lambda pod: pod.name,
+    )
+
+
+def note(pods: list[Pod]) -> str:
+    names = ", ".join(pod.name for pod in pods[:_MOST_NAMES])
+    more = f" and {len(pods) - _MOST_NAMES} more" if len(pods) > _MOST_NAMES else ""
+    return (
+        f"{len(pods)} pods were created before this policy and are another scheduler's:"
+        f" {names}{more}. They stay where they are; pods that replace them will be placed by it."
+    )
