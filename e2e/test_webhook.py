@@ -1,14 +1,17 @@
 """Admission through a real API server, with the configurations of manifests/."""
 
+import json
 import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 from signal import SIGKILL
 from typing import Any
 
+import aiohttp
 import pytest
 import yaml
 
@@ -17,6 +20,8 @@ from harness.containers import Container
 from harness.scenes import ACK, VKE, node, pod, policy, virtual_node
 from harness.stage import Scene
 from harness.watch import node_of, scheduling_message
+from mutations import mutated
+from spillover.kube.credentials import Credentials
 
 Object = dict[str, Any]
 REGION = "alibabacloud.com/serverless-region-id"
@@ -258,6 +263,50 @@ def test_a_workload_whose_selector_a_policy_changes_is_warned(nodes: Scene) -> N
     app = plain(nodes, "app", 0, team="mine")
     app["spec"]["selector"]["matchLabels"]["team"] = "mine"
     assert "ResourcePolicy app sets the label team on pods" in apply(nodes, app)
+
+
+MUTABLE: Object = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"generateName": "app-", "labels": {"app": "app", "x": "y"}, "annotations": {}},
+    "spec": {
+        "nodeSelector": {"pool": "prepaid"},
+        "containers": [
+            {"name": "c", "image": "i", "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}
+        ],
+        "initContainers": [{"name": "s", "image": "i", "restartPolicy": "Always"}],
+    },
+}
+
+
+async def test_mutated_pods_through_the_api_server(nodes: Scene, *, full: bool) -> None:
+    """As dry runs. What the API server would store has what its policy gives, and no mutation makes
+    the webhook fail (which the API server would say in a warning)."""
+    nodes.add(ack_app(nodes, "app"))
+    credentials = Credentials(nodes.cluster.kubeconfig)
+    await credentials.reload()
+    url = f"{credentials.server}/api/v1/namespaces/{nodes.namespace}/pods?dryRun=All"
+    headers = {"Content-Type": "application/json", **await credentials.headers()}
+    chance = Random(20261124)
+    outcomes: Counter[int] = Counter()
+    connector = aiohttp.TCPConnector(ssl=credentials.ssl_context())
+    async with aiohttp.ClientSession(connector=connector) as session:
+        for _ in range(2000 if full else 150):
+            body = mutated(chance, MUTABLE)
+            async with session.post(url, data=body, headers=headers) as answer:
+                content = await answer.read()
+                outcomes[answer.status] += 1
+                assert answer.status < 500, (content, body)
+                assert "Warning" not in answer.headers or b"webhook" not in content
+            if answer.status == 201:
+                made = json.loads(content)
+                selected = (made["metadata"].get("labels") or {}).get("app") == "app"
+                routed = made["spec"]["schedulerName"] == "spillover-scheduler"
+                assert routed == (selected and b'"schedulerName"' not in body), (content, body)
+    print(dict(outcomes))
+    assert outcomes[201] > 0
+    (log,) = nodes.cluster.logs("webhook")
+    assert "request failed" not in log.read_text()
 
 
 # --- two replicas, certificates -------------------------------------------------------------------
