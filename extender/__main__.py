@@ -61,9 +61,7 @@ async def run(settings: Settings) -> int:
             PodWriter(session, report=lambda outcome: metrics.wait_marks.labels(outcome).inc()),
             chance,
         )
-        earlier_pods = EarlierPods(
-            cache, session, settings.scheduler_names, lambda: datetime.now(UTC)
-        )
+        earlier_pods = EarlierPods(cache, session, lambda: datetime.now(UTC))
         ready = Readiness(watches)
         scheduler = scheduler_app(
             Filtering(cache, metrics), Preempting(cache, metrics), binding, ready, metrics, clock

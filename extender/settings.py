@@ -41,10 +41,6 @@ class Settings(BaseSettings):
     port: Port = Field(8888, description="Port for kube-scheduler's requests.")
     health_address: str = Field("127.0.0.1", description="Address for probes and metrics.")
     health_port: Port = Field(8889, description="Port for probes and metrics.")
-    scheduler_names: list[str] = Field(
-        ["spillover-scheduler", "ack-co-scheduler"],
-        description="Profiles of the scheduler that asks; pods of others are left where they are.",
-    )
     virtual_node_label: str = Field(
         "type=virtual-kubelet", description="Label of virtual nodes, as key=value."
     )

@@ -1,6 +1,7 @@
 """Pods that are being created: their scheduler and their labels."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -45,9 +46,12 @@ class Admitting:
             return plain
         policy = self._policies.for_pod(request.namespace, pod.labels)
         namespace = self._namespaces.get(request.namespace)
-        patch = json_patch(
-            admit(pod, policy, namespace, self._defaults), has_labels=raw_labels is not None
-        )
+        changes = admit(pod, policy, namespace, self._defaults)
+        after = self._policies.for_pod(request.namespace, {**pod.labels, **changes.labels})
+        if after is not policy:
+            # With these labels it would be another policy's. They come with the binding.
+            changes = replace(changes, labels={})
+        patch = json_patch(changes, has_labels=raw_labels is not None)
         if not patch:
             return plain
         return AdmissionResponse(

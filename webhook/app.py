@@ -5,6 +5,7 @@ A review that can be read is always answered with a review; anything else gets a
 what the API server does without us.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -38,6 +39,7 @@ HOLD_SECONDS = 1.0
 Answer = Callable[[AdmissionRequest], Awaitable[AdmissionResponse]]
 
 _REVIEWS = msgspec.json.Decoder(AdmissionReview)
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _VERSION = ("admission.k8s.io/v1", "AdmissionReview")
 
 
@@ -85,4 +87,7 @@ async def _decoded(http: web.Request) -> AdmissionReview:
         raise web.HTTPBadRequest(text=f"AdmissionReview: {error}") from error
     if (review.api_version, review.kind) != _VERSION:
         raise web.HTTPBadRequest(text=f"apiVersion and kind must be {' '.join(_VERSION)}")
+    namespace = review.request.namespace  # becomes part of a path
+    if namespace and not _NAMESPACE.fullmatch(namespace):
+        raise web.HTTPBadRequest(text=f"request.namespace: {namespace[:80]!r} is no namespace")
     return review

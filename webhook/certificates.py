@@ -81,6 +81,11 @@ def is_signed_by(certificate: bytes, authority: bytes) -> bool:
     return True
 
 
+def belong_together(pair: Pair) -> bool:
+    """Whether the key is that of the certificate. Raises UnreadableError."""
+    return _certificate(pair.certificate).public_key() == _key(pair.key).public_key()
+
+
 def split(bundle: bytes) -> list[bytes]:
     """The certificates of a bundle, each in PEM. Raises UnreadableError."""
     if not bundle.strip():
@@ -159,5 +164,5 @@ def _key(pem: bytes) -> ec.EllipticCurvePrivateKey:
     except (ValueError, TypeError) as error:
         raise UnreadableError(str(error)) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise UnreadableError("the authority's key is not of an elliptic curve")
+        raise UnreadableError("the key is not of an elliptic curve")
     return key

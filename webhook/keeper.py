@@ -69,6 +69,8 @@ class Served:
                 file.touch(mode=0o600)
                 file.write_bytes(content)
             try:
+                # First elsewhere: a pair that does not match would replace what works.
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
                 self.context.load_cert_chain(certificate, key)
             except (ssl.SSLError, OSError) as error:
                 raise UnreadableError(str(error)) from error
@@ -115,7 +117,7 @@ class Keeper:
 
     async def _look(self) -> None:
         secret = await self._secret()
-        stored = _keyring(secret) if secret is not None else self._last
+        stored = (_keyring(secret) if secret is not None else None) or self._last
         ring = next_keyring(
             stored,
             self._place.names,
@@ -183,8 +185,7 @@ class Keeper:
                 configuration = _decoded(await self._session.request("GET", path))
             except ApiError as error:
                 if error.status == 404:
-                    known = False
-                    continue
+                    continue  # somebody has opted out of it: it needs to know nothing
                 raise
             stale = [
                 index

@@ -18,12 +18,12 @@ from datetime import datetime, timedelta
 from webhook.certificates import (
     Pair,
     UnreadableError,
+    belong_together,
     expires,
     is_for,
     is_signed_by,
     new_authority,
     new_certificate,
-    split,
 )
 
 MOST_AUTHORITIES = 4
@@ -69,17 +69,17 @@ def next_keyring(
     if not ring.authorities:
         return _fresh(names, lives, now, wish)
     newest = ring.authorities[0]
-    wished = wish != ring.rotated
-    if wished or expires(newest) - now < lives.authority / 3:
-        made = new_authority(now, lives.authority)
-        kept = (made.certificate, *ring.authorities)[:MOST_AUTHORITIES]
-        return replace(ring, authorities=kept, authority_key=made.key, rotated=wish)
+    left = expires(ring.served.certificate) - now
     if is_signed_by(ring.served.certificate, newest):
-        old = expires(ring.served.certificate) - now < lives.certificate / 3
-        if not old and is_for(ring.served.certificate, names):
+        # One change at a time: what signs the served certificate is the newest, or the one before.
+        if wish != ring.rotated or expires(newest) - now < lives.authority / 3:
+            made = new_authority(now, lives.authority)
+            kept = (made.certificate, *ring.authorities)[:MOST_AUTHORITIES]
+            return replace(ring, authorities=kept, authority_key=made.key, rotated=wish)
+        if left >= lives.certificate / 3 and is_for(ring.served.certificate, names):
             return ring
-    elif not known_to_all:
-        return ring  # the authority is new
+    elif not known_to_all and left > lives.certificate / 20:
+        return ring  # the authority is new; it is waited for while there is time
     authority = Pair(newest, ring.authority_key)
     return replace(ring, served=new_certificate(authority, names, now, lives.certificate))
 
@@ -94,7 +94,7 @@ def _is_readable(ring: Keyring) -> bool:
     try:
         expires(ring.served.certificate)
         is_for(ring.served.certificate, [])
-        return bool(split(ring.bundle)) and any(
+        return belong_together(ring.served) and any(
             is_signed_by(ring.served.certificate, authority) for authority in ring.authorities
         )
     except UnreadableError:

@@ -1,5 +1,6 @@
 """Policies and workloads that are being stored: errors, doubts and consequences."""
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from spillover.core.selectors import includes
 from spillover.kube.listing import list_all
 from spillover.kube.session import ApiError, ApiSession, NoAnswerError
 
+_LOOKS_AT_ONCE = 2
 _LOOK_SECONDS = 2.0
 """For the pods that an edit touches: the API server waits for us, and its user for it."""
 
@@ -51,6 +53,7 @@ class Reviewing:
         self._policies = policies
         self._nodes = nodes
         self._session = session
+        self._looks = asyncio.Semaphore(_LOOKS_AT_ONCE)
 
     async def policy(self, request: AdmissionRequest) -> AdmissionResponse:
         """Refuses what contradicts itself, with every error; warns of what is doubtful."""
@@ -94,11 +97,11 @@ class Reviewing:
     async def _pods(self, namespace: str) -> list[Pod]:
         """Those of the namespace; none where they cannot be had in time: an edit is not refused for
         want of a warning."""
+        path = f"/api/v1/namespaces/{namespace}/pods"
         try:
-            return await list_all(
-                self._session, f"/api/v1/namespaces/{namespace}/pods", _pod, seconds=_LOOK_SECONDS
-            )
-        except (ApiError, NoAnswerError) as error:
+            async with asyncio.timeout(_LOOK_SECONDS), self._looks:
+                return await list_all(self._session, path, _pod)
+        except (ApiError, NoAnswerError, TimeoutError) as error:
             _log.warning("consequences of an edit are not known", extra={"reason": str(error)})
             return []
 

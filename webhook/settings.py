@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from spillover.api.labels import value_problem
 from spillover.core.admission import AdmissionDefaults
 from spillover.core.conventions import SERVERLESS_LABELS, NodeConventions, label_pair
 
@@ -90,6 +91,13 @@ class Settings(BaseSettings):
             label_pair(value)
         return values
 
+    @field_validator("region")
+    @classmethod
+    def _is_a_value(cls, value: str) -> str:
+        if problem := value_problem(value):
+            raise ValueError(problem)
+        return value
+
     @field_validator("gpu_models")
     @classmethod
     def _have_models(cls, values: list[str]) -> list[str]:
@@ -97,6 +105,8 @@ class Settings(BaseSettings):
             key, _, model = value.rpartition("=")
             if not key or not model:
                 raise ValueError(f"{value!r} is not RESOURCE=MODEL or KEY=VALUE=MODEL")
+            if problem := value_problem(model):
+                raise ValueError(problem)
         return values
 
     @model_validator(mode="after")

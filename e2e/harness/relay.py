@@ -1,8 +1,9 @@
 """Stands in for a Service: passes TCP connections on to one of its Pods that are ready.
 
 `python relay.py FOLDER` reads FOLDER/relay.json: an address, a port, and targets, each with an
-address, a port and a probe. Like kube-proxy it leaves out Pods whose readiness probe fails; a
-connection that is refused goes to the next.
+address, a port and a probe. Like kube-proxy it leaves out Pods whose readiness probe fails. Unlike
+it, it passes a refused connection on to the next: that stands for a kubelet, which notices at once
+that a process has ended and has its endpoint removed.
 """
 
 import asyncio

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from cachetools import LRUCache
 
+from spillover.core.instants import seconds_of
 from spillover.core.pods import Pod
 from spillover.core.policy import LoadedPolicy
 from spillover.core.selectors import includes
@@ -17,6 +18,9 @@ from spillover.kube.session import ApiError, ApiSession, NoAnswerError
 REASON = "PodsNotRouted"
 _LOOK_SECONDS = 1.0
 _MOST_NAMES = 10
+_LONGEST_NOTE = 1000  # of 1,024 bytes
+_LATE_SECONDS = 30.0
+"""For which pods may still become known, or be made by who does not know the policy yet."""
 _MOST_POLICIES = 10_000
 _VERSIONS = {"scheduling.alibabacloud.com": "v1alpha1", "scheduling.vke.volcengine.com": "v1beta1"}
 
@@ -31,12 +35,10 @@ class EarlierPods:
         self,
         state: ClusterState,
         session: ApiSession,
-        schedulers: Iterable[str],
         now: Callable[[], datetime],
     ) -> None:
         self._state = state
         self._session = session
-        self._schedulers = frozenset(schedulers)
         self._now = now
         self._seen: LRUCache[str, bool] = LRUCache(_MOST_POLICIES)
 
@@ -48,9 +50,14 @@ class EarlierPods:
             for policy in self._state.policies.all():
                 if policy.uid in self._seen or policy.created < begun:
                     continue
-                pods = earlier(policy, self._state.pods_of(policy.key.namespace), self._schedulers)
-                if not pods or await self._tell(policy, pods):
+                pods = earlier(policy, self._state.pods_of(policy.key.namespace))
+                if (pods and await self._tell(policy, pods)) or (
+                    not pods and (seconds_of(policy.created) or 0) + _LATE_SECONDS < self._time()
+                ):
                     self._seen[policy.uid] = True
+
+    def _time(self) -> float:
+        return self._now().timestamp()
 
     async def _tell(self, policy: LoadedPolicy, pods: list[Pod]) -> bool:
         """Whether it is told, or never will be."""
@@ -58,7 +65,7 @@ class EarlierPods:
         event = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"name": f"{policy.key.name}.{policy.uid}", "namespace": namespace},
+            "metadata": {"name": f"spillover-{policy.uid}", "namespace": namespace},
             "eventTime": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "type": "Warning",
             "reason": REASON,
@@ -87,15 +94,15 @@ class EarlierPods:
         return True
 
 
-def earlier(policy: LoadedPolicy, pods: Iterable[Pod], schedulers: frozenset[str]) -> list[Pod]:
-    """Live pods that the policy selects, made no later than it, and placed by others."""
+def earlier(policy: LoadedPolicy, pods: Iterable[Pod]) -> list[Pod]:
+    """Live pods that the policy selects, that name no scheduler, and that the webhook has not
+    routed: they were made before it knew the policy."""
     return sorted(
         (
             pod
             for pod in pods
             if includes(pod.labels, policy.selector)
-            and pod.created <= policy.created
-            and pod.scheduler not in schedulers
+            and pod.scheduler in ("", "default-scheduler")
             and not (pod.finished or pod.terminating)
         ),
         key=lambda pod: pod.name,
@@ -105,7 +112,8 @@ def earlier(policy: LoadedPolicy, pods: Iterable[Pod], schedulers: frozenset[str
 def note(pods: list[Pod]) -> str:
     names = ", ".join(pod.name for pod in pods[:_MOST_NAMES])
     more = f" and {len(pods) - _MOST_NAMES} more" if len(pods) > _MOST_NAMES else ""
-    return (
+    whole = (
         f"{len(pods)} pods were created before this policy and are another scheduler's:"
         f" {names}{more}. They stay where they are; pods that replace them will be placed by it."
     )
+    return whole[:_LONGEST_NOTE]

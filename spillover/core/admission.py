@@ -7,6 +7,7 @@ differ between the units of the pod's policy come with the binding.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from spillover.api.labels import value_problem
 from spillover.core.claims import ACS, COMPUTE_CLASS, COMPUTE_QOS, QOS_STRATEGY
 from spillover.core.conventions import SERVERLESS_LABELS
 from spillover.core.policy import LoadedPolicy, Policy, Unit
@@ -63,8 +64,10 @@ def admit(
         set_by_units = _keys_of_units(policy)
         for key in _DEFAULTED:
             if key not in labels and key not in set_by_units:
-                value = namespace.get(key) or _default(key, pod, labels, defaults)
-                if value:
+                given = namespace.get(key, "")
+                value = given or _default(key, pod, labels, defaults)
+                # With what is no label value the API server would refuse the pod.
+                if value and value_problem(value) is None:
                     labels[key] = value
     routed = policy is not None or asks_for_serverless(pod.labels, defaults.serverless_labels)
     route = defaults.route and routed and pod.scheduler in _UNROUTED

@@ -1,7 +1,8 @@
 """What is to be said of a policy before it is stored: errors, doubts, and what an edit would do."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from itertools import chain, islice
 from typing import Any
 
 from pydantic import BaseModel
@@ -24,16 +25,17 @@ def doubts(
     nodes: NodeIndex,
 ) -> list[str]:
     """Warnings about a valid policy. `peers` are the other policies of its namespace."""
-    found = [
-        *_unknown_fields(raw, policy.key.group),
-        *_overlaps(policy, peers),
-        *(
+    members = {pool: nodes.matching(pool) for pool in {unit.pool for unit in policy.units}}
+    found = chain(
+        _unknown_fields(raw, policy.key.group),
+        _overlaps(policy, peers),
+        (
             f"{path}: {doubt}"
             for path, unit in _paths(policy)
-            for doubt in _unit_doubts(unit, policy, nodes)
+            for doubt in _unit_doubts(unit, policy, nodes, members[unit.pool])
         ),
-    ]
-    return found[:MOST_WARNINGS]
+    )
+    return list(islice(found, MOST_WARNINGS))
 
 
 def consequences(before: LoadedPolicy | None, after: Policy, pods: Sequence[Pod]) -> list[str]:
@@ -82,11 +84,10 @@ def _paths(policy: Policy) -> Iterator[tuple[str, Unit]]:
         yield f"spec.{units}[{index}]", unit
 
 
-def _unit_doubts(unit: Unit, policy: Policy, nodes: NodeIndex) -> Iterator[str]:
+def _unit_doubts(unit: Unit, policy: Policy, nodes: NodeIndex, members: Set[str]) -> Iterator[str]:
     limit = "max" if policy.key.group == ack.GROUP else "maxReplicas"
     if unit.max == 0:
         yield f"{limit} 0 admits no pod"
-    members = nodes.matching(unit.pool)
     if not members:
         yield "no node belongs to it now"
     scales = unit.pool.kind is NodeKind.ELASTIC or any(map(nodes.is_elastic, members))

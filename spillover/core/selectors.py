@@ -20,17 +20,14 @@ class Operator(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Requirement:
     """One condition on labels. `values` is empty for Exists and DoesNotExist, one integer for Gt
-    and Lt. `or_absent`: without the label it holds too."""
+    and Lt."""
 
     key: str
     operator: Operator
     values: tuple[str, ...] = ()
-    or_absent: bool = False
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         value = labels.get(self.key)
-        if value is None and self.or_absent:
-            return True
         match self.operator:
             case Operator.IN:
                 return value in self.values

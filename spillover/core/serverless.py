@@ -54,7 +54,7 @@ class ServerlessPolicies:
     def _unit(self, region: str) -> Unit:
         unit = self._units.get(region)
         if unit is None:
-            wanted = Requirement(TOPOLOGY_REGION, Operator.IN, (region,), or_absent=True)
+            wanted = Requirement(TOPOLOGY_REGION, Operator.IN, (region,))
             pool = NodePool(NodeKind.VIRTUAL, (wanted,) if region else ())
             unit = Unit(identity=NAME, title=f"{NAME}({region})" if region else NAME, pool=pool)
             self._nodes.hold(pool)

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
-from spillover.kube.session import REQUEST_SECONDS, ApiSession, NoAnswerError
+from spillover.kube.session import ApiSession, NoAnswerError
 
 T = TypeVar("T")
 _PAGE = 500
@@ -25,10 +25,8 @@ async def list_all(
     session: ApiSession,
     path: str,
     decode: Callable[[msgspec.Raw], T],
-    seconds: float = REQUEST_SECONDS,
 ) -> list[T]:
-    """Every object of a collection, page by page, each within so many seconds. Raises ApiError and
-    NoAnswerError."""
+    """Every object of a collection, page by page. Raises ApiError and NoAnswerError."""
     found: list[T] = []
     token = ""
     for _ in range(_MOST_PAGES):
@@ -36,7 +34,6 @@ async def list_all(
             "GET",
             path,
             params={"limit": str(_PAGE), **({"continue": token} if token else {})},
-            seconds=seconds,
         )
         try:
             page = msgspec.json.decode(content, type=_List)

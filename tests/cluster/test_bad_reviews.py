@@ -138,7 +138,7 @@ DOCUMENTS: dict[str, list[Object]] = {
     PATHS[0]: [review("Pod", "", "CREATE", POD)],
     PATHS[1]: [
         review("ResourcePolicy", "scheduling.alibabacloud.com", "CREATE", ACK),
-        review("ResourcePolicy", "scheduling.alibabacloud.com", "UPDATE", ACK, copy.deepcopy(ACK)),
+        review("ResourcePolicy", "scheduling.alibabacloud.com", "UPDATE", ACK, {**ACK, "spec": {}}),
         review("ResourcePolicy", "scheduling.vke.volcengine.com", "CREATE", VKE),
     ],
     PATHS[2]: [review("Deployment", "apps", "CREATE", WORKLOAD)],

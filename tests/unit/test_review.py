@@ -85,7 +85,7 @@ def test_overlaps_name_the_other_policy() -> None:
 
 
 def test_warnings_have_a_bound() -> None:
-    assert len(ack_doubts(*[{**ECS, "max": 0}] * 50)) == MOST_WARNINGS
+    assert len(ack_doubts(*[{**ECS, "max": 0}] * 100)) == MOST_WARNINGS
 
 
 def bound(policy: Policy, unit: int, name: str, **fields: Any) -> Pod:

@@ -14,6 +14,7 @@ from spillover.api.labels import annotation_errors, label_errors
 from spillover.core.dialects.checks import (
     choice,
     limit_errors,
+    number_errors,
     quantity_errors,
     required_choice,
     timeout_errors,
@@ -152,8 +153,7 @@ def errors(spec: ack.Spec) -> Iterator[FieldError]:
         yield from timeout_errors("spec.whenTryNextUnits.timeout", when.timeout)
     for index, key in enumerate(spec.match_label_keys or ()):
         yield from label_errors(f"spec.matchLabelKeys[{index}]", {key: ""})
-    if not spec.units:
-        yield FieldError("spec.units", "at least one unit is required")
+    yield from number_errors("spec.units", spec.units or [], "unit")
     for index, unit in enumerate(spec.units or ()):
         yield from _unit_errors(f"spec.units[{index}]", unit, spec)
 

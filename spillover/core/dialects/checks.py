@@ -1,13 +1,24 @@
 """Checks of single fields that both dialects use. Each yields what is wrong, with its path."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 
 from spillover.api.duration import parse_duration
 from spillover.api.errors import FieldError
 from spillover.api.quantity import parse_quantity
 
 _RATIO = re.compile(r"[0-9]{1,3}(\.[0-9]{0,18})?|\.[0-9]{1,18}", re.ASCII)
+
+
+MOST_UNITS = 100
+
+
+def number_errors(path: str, units: Sized, what: str) -> Iterator[FieldError]:
+    """A policy has some units, and not so many that a decision takes long."""
+    if not units:
+        yield FieldError(path, f"at least one {what} is required")
+    if len(units) > MOST_UNITS:
+        yield FieldError(path, f"{len(units)} are more than {MOST_UNITS}")
 
 
 def limit_errors(path: str, limit: int | None) -> Iterator[FieldError]:

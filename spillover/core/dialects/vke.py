@@ -7,7 +7,13 @@ from math import inf
 from spillover.api import vke
 from spillover.api.errors import FieldError
 from spillover.api.labels import label_errors
-from spillover.core.dialects.checks import choice, limit_errors, ratio_errors, required_choice
+from spillover.core.dialects.checks import (
+    choice,
+    limit_errors,
+    number_errors,
+    ratio_errors,
+    required_choice,
+)
 from spillover.core.policy import NodeKind, NodePool, Policy, PolicyKey, Unit
 from spillover.core.selectors import Operator, Requirement, integer
 
@@ -58,8 +64,7 @@ def errors(spec: vke.Spec) -> Iterator[FieldError]:
     """Everything that contradicts itself or the rules of Kubernetes."""
     yield from label_errors("spec.selector", spec.selector or {})
     yield from choice("spec.strategy", spec.strategy, ["prefer", "require"])
-    if not spec.subsets:
-        yield FieldError("spec.subsets", "at least one subset is required")
+    yield from number_errors("spec.subsets", spec.subsets or [], "subset")
     names: set[str] = set()
     for index, subset in enumerate(spec.subsets or ()):
         path = f"spec.subsets[{index}]"
