@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -27,7 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Returns the exit status: 0, 1 for a failure, 2 for a wrong command line."""
     options = _parser().parse_args(arguments)
     try:
-        print(asyncio.run(_explain(options)))  # noqa: T201 - a command's output
+        print(asyncio.run(_explain(options)), flush=True)  # noqa: T201 - a command's output
+    except BrokenPipeError:  # such as `| head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ApiError, NoAnswerError, CredentialsError, NotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - likewise
         return 1

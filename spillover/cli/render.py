@@ -41,7 +41,7 @@ def render_policy(report: PolicyReport) -> str:
             [
                 fill.unit + (f" [{', '.join(fill.group)}]" if any(fill.group) else ""),
                 _limits(fill.limits, len(fill.held_by)),
-                f"{fill.nodes} nodes",
+                _nodes_in_all(fill.nodes),
                 _names(fill.held_by),
             ]
             for fill in report.units
@@ -78,7 +78,11 @@ def _why(unit: UnitReport) -> str:
 def _nodes(unit: UnitReport) -> str:
     total = sum(map(len, unit.nodes.values()))
     parts = [f"{len(names)} {state}" for state, names in unit.nodes.items()]
-    return f"{total} nodes" + (f": {', '.join(parts)}" if parts else "")
+    return _nodes_in_all(total) + (f": {', '.join(parts)}" if parts else "")
+
+
+def _nodes_in_all(count: int) -> str:
+    return "1 node" if count == 1 else f"{count} nodes"
 
 
 def _limits(limits: Sequence[Limit], pods: int) -> str:
