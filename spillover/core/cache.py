@@ -105,9 +105,9 @@ class SchedulingCache(ClusterState):
         reservation = self.ledger.reservation(uid, node)
         if reservation is None or reservation.policy != (policy.key if policy else None):
             decision = self._decide(pod, [node])
-            self._reserve(pod, decision)
             if isinstance(decision, Rejected):
-                return decision.reasons[node]
+                return decision.reasons[node]  # what filter has reserved ends with its next answer
+            self._reserve(pod, decision)
             reservation = self.ledger.reservation(uid, node)
         if reservation is None:
             raise AssertionError("a placement on a node reserves that node")

@@ -436,3 +436,15 @@ def test_an_empty_selector_selects_the_whole_namespace_and_no_other() -> None:
     world = World(ack_policy({"resource": "ecs", "max": 0}, selector={}))
     assert world.place(pod(labels={}), "real") == "ecs is at its max of 0"
     assert world.place(pod(namespace="other"), "real") == "outside"
+
+
+def test_a_refused_bind_changes_nothing() -> None:
+    policy = ack_policy({"resource": "eci", "max": 1})
+    world = World(policy)
+    one = pod("one")
+    world.cache.put_pod(one)
+    assert world.place(one, "vk") == "eci"
+    reason = world.cache.claim("one", "real")
+    assert reason == "node(s) belong to no unit of ResourcePolicy policy"
+    assert world.taken(policy) == 1
+    assert isinstance(world.cache.claim("one", "vk"), Claim)
