@@ -23,7 +23,7 @@ from extender.metrics import Metrics
 from extender.preempting import Preempting
 from extender.watching import reflectors
 from harness import scenes
-from harness.cluster import Cluster
+from harness.cluster import Cluster, Options, running
 from harness.places import MANIFESTS
 from spillover.cli.snapshot import take
 from spillover.core.cache import SchedulingCache
@@ -32,6 +32,7 @@ from spillover.core.dialects import load
 from spillover.core.explain import PodReport, Verdict, explain_pod
 from spillover.core.policy import Policy
 from spillover.kube.binder import Binder
+from spillover.kube.credentials import Credentials
 from spillover.kube.readiness import Readiness
 from spillover.kube.session import ApiSession
 
@@ -451,34 +452,33 @@ def agree(staged: Staged, report: PodReport, answer: Object) -> None:
 
 
 @pytest.fixture
-def zoo(bare_cluster: Cluster) -> Iterator[Cluster]:
-    crds = sorted((MANIFESTS / "crds").glob("*.yaml"))
-    for file in crds:
-        bare_cluster.kubectl("apply", "--server-side", "-f", str(file))
-    bare_cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    bare_cluster.add_nodes(*(host.manifest() for host in ZOO))
-    bare_cluster.create(
-        {
-            "apiVersion": "scheduling.k8s.io/v1",
-            "kind": "PriorityClass",
-            "metadata": {"name": HIGH},
-            "value": 100,
-        }
-    )
-    yield bare_cluster
-    bare_cluster.kubectl("delete", "priorityclass", HIGH)
-    bare_cluster.kubectl("delete", "nodes", *(host.name for host in ZOO), "--wait=true")
+def zoo(cluster_name: str) -> Iterator[Cluster]:
+    """A control plane of its own, with the CRDs: other tests want one without."""
+    with running(Cluster(f"{cluster_name}-zoo"), Options(components=False)) as cluster:
+        for file in sorted((MANIFESTS / "crds").glob("*.yaml")):
+            cluster.kubectl("apply", "--server-side", "-f", str(file))
+        cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        cluster.add_nodes(*(host.manifest() for host in ZOO))
+        cluster.create(
+            {
+                "apiVersion": "scheduling.k8s.io/v1",
+                "kind": "PriorityClass",
+                "metadata": {"name": HIGH},
+                "value": 100,
+            }
+        )
+        yield cluster
 
 
-@pytest.mark.usefixtures("zoo")
 @pytest.mark.timeout(1800)  # of the full count
-async def test_filter_and_explain_never_disagree(
-    namespace: str, session: ApiSession, *, full: bool
-) -> None:
+async def test_filter_and_explain_never_disagree(zoo: Cluster, *, full: bool) -> None:
     counts: Counter[str] = Counter()
     loop = asyncio.get_running_loop()
-    stage = Stage(session, namespace)
-    async with extender(session) as (cache, client):
+    async with (
+        ApiSession(Credentials(zoo.kubeconfig)) as session,
+        extender(session) as (cache, client),
+    ):
+        stage = Stage(session, "default")
 
         async def batch(examples: list[Object]) -> None:
             staged = await stage.put(examples)
