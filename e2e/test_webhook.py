@@ -19,7 +19,7 @@ from harness.cluster import Cluster, ClusterError, Options, running
 from harness.containers import Container
 from harness.scenes import ACK, VKE, node, pod, policy, virtual_node
 from harness.stage import Scene
-from harness.watch import node_of, scheduling_message
+from harness.watch import Watch, node_of, scheduling_message
 from mutations import mutated
 from spillover.kube.credentials import Credentials
 
@@ -27,6 +27,7 @@ Object = dict[str, Any]
 REGION = "alibabacloud.com/serverless-region-id"
 MODEL = "alibabacloud.com/gpu-model-series"
 ACS = "alibabacloud.com/acs"
+DEFAULT_REGION = "cn-beijing"
 
 
 def plain(scene: Scene, name: str, replicas: int, **labels: str) -> Object:
@@ -148,36 +149,6 @@ def test_pods_of_before_their_policy_stay_and_an_event_names_them(nodes: Scene) 
     assert {each["spec"]["schedulerName"] for each in later} == {"spillover-scheduler"}
     stayed = {each["metadata"]["uid"]: node_of(each) for each in pods}
     assert all(stayed[each["metadata"]["uid"]] == node_of(each) for each in before)
-
-
-def test_units_that_differ_in_region_and_model(nodes: Scene) -> None:
-    default = f"{REGION}=cn-beijing"  # which neither unit's pods are to get
-    nodes.cluster.kubectl("annotate", "namespace", nodes.namespace, default)
-    units = [
-        {"resource": "acs", "max": 1, "podLabels": {REGION: "cn-hangzhou", MODEL: "L20"}},
-        {"resource": "acs", "max": 1, "podLabels": {REGION: "cn-shanghai", MODEL: "H20"}},
-    ]
-    apply(
-        nodes,
-        policy(ACK, nodes.namespace, "app", selector={"app": "app"}, units=units),
-        plain(nodes, "app", 3),
-    )
-    pods = nodes.pods.wait_for(
-        lambda pods: (
-            len(pods) == 3
-            and sum(map(bool, map(node_of, pods))) == 2
-            and all(node_of(each) or scheduling_message(each) for each in pods)
-        ),
-        60,
-        "two of three bound",
-    )
-    found = Counter(
-        (each["metadata"]["labels"].get(REGION), each["metadata"]["labels"].get(MODEL))
-        for each in pods
-    )
-    assert found == {("cn-hangzhou", "L20"): 1, ("cn-shanghai", "H20"): 1, (None, None): 1}
-    # On this both units agree.
-    assert all(each["metadata"]["labels"][ACS] == "true" for each in pods)
 
 
 def test_a_deployment_with_a_region_and_no_policy(scene: Scene) -> None:
@@ -314,8 +285,11 @@ async def test_mutated_pods_through_the_api_server(nodes: Scene, *, full: bool) 
 
 @pytest.fixture(scope="module")
 def replicated(cluster_name: str) -> Iterator[Cluster]:
-    with running(Cluster(f"{cluster_name}-webhooks"), Options(webhook_replicas=2)) as cluster:
-        cluster.add_nodes(virtual_node("virtual-0", gpus=5000))
+    options = Options(webhook_replicas=2, webhook_arguments=(f"--region={DEFAULT_REGION}",))
+    with running(Cluster(f"{cluster_name}-webhooks"), options) as cluster:
+        virtual = virtual_node("virtual-0", gpus=5000)
+        virtual["metadata"]["labels"]["topology.kubernetes.io/region"] = DEFAULT_REGION
+        cluster.add_nodes(virtual)
         units = [{"resource": "eci", "podLabels": {"team": "ml"}}]
         cluster.create(policy(ACK, "default", "app", selector={"app": "app"}, units=units))
         yield cluster
@@ -327,6 +301,38 @@ def by_name(cluster: Cluster, namespace: str) -> dict[str, Object]:
 
 def unrouted(name: str) -> Object:
     return pod("default", name, "default-scheduler", labels={"app": "app"}, gpus=0)
+
+
+def test_units_that_differ_in_region_and_model(replicated: Cluster) -> None:
+    """The cluster's default region is for neither unit's pods; the maximum of both holds."""
+    units = [
+        {"resource": "acs", "max": 1, "podLabels": {REGION: "cn-hangzhou", MODEL: "L20"}},
+        {"resource": "acs", "max": 1, "podLabels": {REGION: "cn-shanghai", MODEL: "H20"}},
+    ]
+    replicated.kubectl("create", "namespace", "regions")
+    with Watch(replicated, "/api/v1/namespaces/regions/pods") as watch:
+        scene = Scene(replicated, "regions", watch)
+        made = policy(ACK, "regions", "app", selector={"app": "app"}, units=units)
+        apply(scene, made, plain(scene, "app", 3), plain(scene, "free", 1, **{ACS: "true"}))
+        pods = watch.wait_for(
+            lambda pods: (
+                len(pods) == 4
+                and sum(map(bool, map(node_of, pods))) == 3
+                and all(node_of(each) or scheduling_message(each) for each in pods)
+            ),
+            60,
+            "two of three bound, and the one without a policy",
+        )
+    labels = [each["metadata"]["labels"] for each in pods]
+    found = Counter((each["app"], each.get(REGION), each.get(MODEL)) for each in labels)
+    assert found == {
+        ("app", "cn-hangzhou", "L20"): 1,
+        ("app", "cn-shanghai", "H20"): 1,
+        ("app", None, None): 1,
+        ("free", DEFAULT_REGION, None): 1,
+    }
+    assert all(each[ACS] == "true" for each in labels)  # on this both units agree
+    replicated.kubectl("delete", "deployments", "--all", "-n", "regions")
 
 
 def create_many(

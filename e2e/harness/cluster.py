@@ -72,6 +72,7 @@ class Options:
 
     scheduler_replicas: int = 1
     webhook_replicas: int = 1
+    webhook_arguments: tuple[str, ...] = ()
     components: bool = True
     feature_gates: str = ""
     audit: bool = False
@@ -186,6 +187,9 @@ class Cluster:
         for deployment in (o for o in objects if o["kind"] == "Deployment"):
             component = component_of(deployment)
             account = deployment["spec"]["template"]["spec"]["serviceAccountName"]
+            if component == "webhook":
+                (container,) = deployment["spec"]["template"]["spec"]["containers"]
+                container["args"] += options.webhook_arguments
             for replica in range(replicas[component]):
                 name = f"{deployment['metadata']['name']}-{replica}"
                 folder = self.folder / "pods" / name
