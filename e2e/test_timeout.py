@@ -74,8 +74,10 @@ def test_it_waits_and_then_spills(scene: Scene, *, full: bool, restarted: bool) 
     latest = seconds + (5 if full else 5 * NOISE)
     assert wait.bound(latest) == "virtual-0"
     messages = {scheduling_message(seen) for _, seen in scene.pods.events} - {""}
-    assert len(messages) == 1, "a message that changes is a retry each time"
-    assert "1 waits for ecs until 20" in messages.pop()
+    ours = {message for message in messages if "1 waits for ecs until 20" in message}
+    assert len(ours) == 1, "a message that changes is a retry each time"
+    # While the extender is away the scheduler says that it cannot be reached.
+    assert restarted or messages == ours
 
 
 def test_a_node_that_appears_meanwhile_gets_the_pod(scene: Scene, *, full: bool) -> None:
