@@ -2,24 +2,16 @@
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
 
 import msgspec
 
-from spillover.api.admission import AdmissionRequest, AdmissionResponse
-from spillover.api.kubernetes import PodObject
+from spillover.api.admission import AdmissionRequest, AdmissionResponse, AdmittedObject
 from spillover.core.admission import AdmissionDefaults, AdmittedPod, admit, json_patch
 from spillover.core.matching import PolicyIndex
 from spillover.core.resources import pod_requests
 from webhook.namespaces import Namespaces
 
-
-class _Selecting(msgspec.Struct, frozen=True, rename="camel"):
-    node_selector: dict[str, str] | None = None
-
-
-class _Selected(msgspec.Struct, frozen=True):
-    spec: _Selecting = _Selecting()
+_PODS = msgspec.json.Decoder(AdmittedObject)
 
 
 class Admitting:
@@ -41,17 +33,19 @@ class Admitting:
         if request.namespace in self._excluded or request.operation != "CREATE":
             return plain
         try:
-            pod, raw_labels = _read(request.object or {})
-        except (msgspec.ValidationError, ValueError):
+            wire = _PODS.decode(request.object)
+            pod = _admitted(wire)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             return plain
         policy = self._policies.for_pod(request.namespace, pod.labels)
         namespace = self._namespaces.get(request.namespace)
         changes = admit(pod, policy, namespace, self._defaults)
-        after = self._policies.for_pod(request.namespace, {**pod.labels, **changes.labels})
-        if after is not policy:
-            # With these labels it would be another policy's. They come with the binding.
-            changes = replace(changes, labels={})
-        patch = json_patch(changes, has_labels=raw_labels is not None)
+        if changes.labels:
+            after = self._policies.for_pod(request.namespace, {**pod.labels, **changes.labels})
+            if after is not policy:
+                # With these labels it would be another policy's. They come with the binding.
+                changes = replace(changes, labels={})
+        patch = json_patch(changes, has_labels=wire.metadata.labels is not None)
         if not patch:
             return plain
         return AdmissionResponse(
@@ -59,16 +53,12 @@ class Admitting:
         )
 
 
-def _read(raw: dict[str, Any]) -> tuple[AdmittedPod, dict[str, str] | None]:
-    """Raises ValidationError or ValueError for what is no pod."""
-    wire = msgspec.convert(raw, PodObject)
-    selecting = msgspec.convert(raw, _Selected).spec
-    metadata = wire.metadata
-    pod = AdmittedPod(
-        labels=metadata.labels or {},
-        annotations=metadata.annotations or {},
+def _admitted(wire: AdmittedObject) -> AdmittedPod:
+    """Raises ValueError for requests that are no quantities."""
+    return AdmittedPod(
+        labels=wire.metadata.labels or {},
+        annotations=wire.metadata.annotations or {},
         scheduler=wire.spec.scheduler_name,
         requests=pod_requests(wire),
-        node_selector=selecting.node_selector or {},
+        node_selector=wire.spec.node_selector or {},
     )
-    return pod, metadata.labels

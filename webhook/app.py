@@ -51,30 +51,38 @@ def admission_app(
     async def pods(request: AdmissionRequest) -> AdmissionResponse:
         return admitting.admit(request)
 
+    async def policies(request: AdmissionRequest) -> AdmissionResponse:
+        try:
+            return await reviewing.policy(request)
+        except UNDECODABLE as error:
+            raise web.HTTPBadRequest(text=f"request: not an object: {error}") from error
+
     async def workloads(request: AdmissionRequest) -> AdmissionResponse:
         return reviewing.workload(request)
 
     paths: dict[str, Answer] = {
         "/mutate/pods": pods,
-        "/validate/policies": reviewing.policy,
+        "/validate/policies": policies,
         "/validate/workloads": workloads,
     }
     app = web.Application(client_max_size=LARGEST_REQUEST, middlewares=[errors_as_json])
     app.add_routes(
-        [web.post(path, _handler(answer, ready, metrics)) for path, answer in paths.items()]
+        [web.post(path, _handler(path, answer, ready, metrics)) for path, answer in paths.items()]
     )
     return app
 
 
-def _handler(answer: Answer, ready: Readiness, metrics: Metrics) -> Handler:
+def _handler(path: str, answer: Answer, ready: Readiness, metrics: Metrics) -> Handler:
+    seconds = metrics.seconds.labels(path)
+
     async def handle(http: web.Request) -> web.Response:
-        with metrics.seconds.labels(http.path).time():
+        with seconds.time():
             review = await _decoded(http)
             if not await ready.synced(HOLD_SECONDS):
                 raise web.HTTPServiceUnavailable(text="the first lists are not complete")
             response = await answer(review.request)
         outcome = "refused" if not response.allowed else "patched" if response.patch else "allowed"
-        metrics.reviews.labels(http.path, outcome).inc()
+        metrics.reviews.labels(path, outcome).inc()
         return json_answer(AdmissionAnswer(response))
 
     return handle

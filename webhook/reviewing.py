@@ -48,6 +48,10 @@ class _Workload(msgspec.Struct, frozen=True):
     spec: _WorkloadSpec = _WorkloadSpec()
 
 
+_WORKLOADS = msgspec.json.Decoder(_Workload)
+_OBJECTS: msgspec.json.Decoder[dict[str, Any] | None] = msgspec.json.Decoder(dict[str, Any] | None)
+
+
 class Reviewing:
     def __init__(self, policies: PolicyIndex, nodes: NodeIndex, session: ApiSession) -> None:
         self._policies = policies
@@ -56,8 +60,9 @@ class Reviewing:
         self._looks = asyncio.Semaphore(_LOOKS_AT_ONCE)
 
     async def policy(self, request: AdmissionRequest) -> AdmissionResponse:
-        """Refuses what contradicts itself, with every error; warns of what is doubtful."""
-        raw, before = request.object or {}, request.old_object
+        """Refuses what contradicts itself, with every error; warns of what is doubtful. Raises one
+        of UNDECODABLE for what is no object."""
+        raw, before = _read(request.object) or {}, _read(request.old_object)
         if before is not None and _is_leaving_or_untouched(raw, before):
             return AdmissionResponse(request.uid, allowed=True)
         loaded = load(_placed(raw, request), request.kind.group)
@@ -76,8 +81,8 @@ class Reviewing:
     def workload(self, request: AdmissionRequest) -> AdmissionResponse:
         """Never refuses. A controller makes new pods for ever where its pods lose its selector."""
         try:
-            spec = msgspec.convert(request.object or {}, _Workload).spec
-        except msgspec.ValidationError:
+            spec = _WORKLOADS.decode(request.object).spec
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             return AdmissionResponse(request.uid, allowed=True)
         template = spec.template.metadata.labels or {}
         selecting = [
@@ -104,6 +109,10 @@ class Reviewing:
         except (ApiError, NoAnswerError, TimeoutError) as error:
             _log.warning("consequences of an edit are not known", extra={"reason": str(error)})
             return []
+
+
+def _read(raw: msgspec.Raw) -> dict[str, Any] | None:
+    return _OBJECTS.decode(raw)
 
 
 def _is_leaving_or_untouched(raw: Mapping[str, Any], before: Mapping[str, Any]) -> bool:

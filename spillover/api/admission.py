@@ -1,8 +1,10 @@
 """AdmissionReview v1, as the API server sends it. Source: k8s.io/api/admission/v1."""
 
-from typing import Any
+from msgspec import Raw, Struct
 
-from msgspec import Struct
+from spillover.api.kubernetes import PodObject, PodSpec
+
+ABSENT = Raw(b"null")
 
 
 class GroupVersionKind(Struct, frozen=True):
@@ -12,17 +14,27 @@ class GroupVersionKind(Struct, frozen=True):
 
 
 class AdmissionRequest(Struct, frozen=True, rename="camel"):
-    """`object` is what is to be stored, `old_object` what is stored; null in a review is absent
-    here. A name is empty while the API server has yet to generate it."""
+    """`object` is what is to be stored, `old_object` what is stored, as they came: each handler
+    reads what it needs of them. A name is empty while the API server has yet to generate it."""
 
     uid: str
     kind: GroupVersionKind = GroupVersionKind()
     operation: str = ""
     namespace: str = ""
     name: str = ""
-    object: dict[str, Any] | None = None
-    old_object: dict[str, Any] | None = None
+    object: Raw = ABSENT
+    old_object: Raw = ABSENT
     dry_run: bool | None = None
+
+
+class AdmittedSpec(PodSpec, frozen=True, rename="camel"):
+    node_selector: dict[str, str] | None = None
+
+
+class AdmittedObject(PodObject, frozen=True):
+    """What admission reads of a pod."""
+
+    spec: AdmittedSpec
 
 
 class AdmissionReview(Struct, frozen=True, rename="camel"):

@@ -10,25 +10,64 @@ from spillover.core.pods import POLICY_ANNOTATION, UNIT_ANNOTATION, Pod
 from spillover.core.policy import LoadedPolicy, Policy, PolicyKey, Unit, UnitKey
 from spillover.core.selectors import includes
 
+_Label = tuple[str, str]
+
+
+class _Namespace:
+    """One namespace's policies in order of age: all of them, and by one label that each selects by,
+    so that a pod is compared with those alone that may select it."""
+
+    def __init__(self) -> None:
+        self.policies: list[LoadedPolicy] = []
+        self._by_label: dict[_Label | None, list[LoadedPolicy]] = {}
+
+    def put(self, policy: LoadedPolicy) -> None:
+        insort(self.policies, policy, key=_age)
+        insort(self._by_label.setdefault(_index_label(policy), []), policy, key=_age)
+
+    def drop(self, policy: LoadedPolicy) -> None:
+        self.policies.remove(policy)
+        label = _index_label(policy)
+        self._by_label[label].remove(policy)
+        if not self._by_label[label]:
+            del self._by_label[label]
+
+    def for_pod(self, labels: Mapping[str, str]) -> LoadedPolicy | None:
+        found = [
+            policy
+            for label in (None, *labels.items())
+            if (policy := _first(self._by_label.get(label, ()), labels)) is not None
+        ]
+        return min(found, key=_age, default=None)
+
+
+def _first(policies: Sequence[LoadedPolicy], labels: Mapping[str, str]) -> LoadedPolicy | None:
+    return next((each for each in policies if includes(labels, each.selector)), None)
+
+
+def _index_label(policy: LoadedPolicy) -> _Label | None:
+    """None: the policy selects every pod of its namespace."""
+    return min(policy.selector.items(), default=None)
+
 
 class PolicyIndex:
     """All policies, by key and by namespace in order of age."""
 
     def __init__(self) -> None:
         self._by_key: dict[PolicyKey, LoadedPolicy] = {}
-        self._by_namespace: dict[str, list[LoadedPolicy]] = {}
+        self._by_namespace: dict[str, _Namespace] = {}
 
     def put(self, policy: LoadedPolicy) -> None:
         self.drop(policy.key)
         self._by_key[policy.key] = policy
-        insort(self._by_namespace.setdefault(policy.key.namespace, []), policy, key=_age)
+        self._by_namespace.setdefault(policy.key.namespace, _Namespace()).put(policy)
 
     def drop(self, key: PolicyKey) -> LoadedPolicy | None:
         policy = self._by_key.pop(key, None)
         if policy is not None:
-            peers = self._by_namespace[key.namespace]
-            peers.remove(policy)
-            if not peers:
+            namespace = self._by_namespace[key.namespace]
+            namespace.drop(policy)
+            if not namespace.policies:
                 del self._by_namespace[key.namespace]
         return policy
 
@@ -43,18 +82,13 @@ class PolicyIndex:
 
     def of_namespace(self, namespace: str) -> Sequence[LoadedPolicy]:
         """The oldest first."""
-        return self._by_namespace.get(namespace, ())
+        found = self._by_namespace.get(namespace)
+        return found.policies if found is not None else ()
 
     def for_pod(self, namespace: str, labels: Mapping[str, str]) -> LoadedPolicy | None:
         """The oldest policy of the namespace that selects the labels, valid or not."""
-        return next(
-            (
-                policy
-                for policy in self._by_namespace.get(namespace, ())
-                if includes(labels, policy.selector)
-            ),
-            None,
-        )
+        found = self._by_namespace.get(namespace)
+        return found.for_pod(labels) if found is not None else None
 
 
 def _age(policy: LoadedPolicy) -> tuple[str, str, str]:

@@ -24,6 +24,8 @@ class Readiness:
 
     async def synced(self, seconds: float) -> bool:
         """Whether every first list is complete, now or within some seconds."""
+        if all(watch.synced.is_set() for watch in self._watches):
+            return True
         try:
             async with asyncio.timeout(seconds):
                 for watch in self._watches:
