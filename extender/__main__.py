@@ -6,6 +6,7 @@ import random
 import sys
 import time
 from datetime import UTC, datetime
+from functools import partial
 
 import uvloop
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from extender.app import scheduler_app
 from extender.binding import BIND_SECONDS, Binding
 from extender.filtering import Filtering
+from extender.leadership import TermAdmission, leadership
 from extender.metrics import Metrics
 from extender.preempting import Preempting
 from extender.settings import Settings, read_settings
@@ -26,6 +28,7 @@ from spillover.kube.binder import Binder, labels_in_binding
 from spillover.kube.credentials import Credentials, CredentialsError
 from spillover.kube.readiness import Readiness
 from spillover.kube.session import ApiSession, until_answered
+from spillover.serving.clocks import boot_clock
 from spillover.serving.health import health_app
 from spillover.serving.http import serve
 from spillover.serving.logs import set_up_logs
@@ -36,11 +39,13 @@ _log = logging.getLogger(__name__)
 
 async def run(settings: Settings) -> int:
     """Wires the parts together and runs them. Returns the process's exit status."""
-    chance, clock = random.SystemRandom(), time.monotonic
+    chance, clock = random.SystemRandom(), boot_clock()
     async with ApiSession(Credentials(settings.kubeconfig)) as session:
         cache = SchedulingCache(settings.conventions(), clock, time.time, chance.random)
         watches = reflectors(session, cache, chance, clock)
-        metrics = Metrics(cache, watches)
+        ready = Readiness(watches)
+        leader = leadership(settings, session, cache, ready, clock, time.time, chance)
+        metrics = Metrics(cache, [*watches, *leader.watches])
         binder = Binder(
             session,
             labels_in_binding=(
@@ -50,7 +55,7 @@ async def run(settings: Settings) -> int:
             ),
             clock=clock,
         )
-        binding = Binding(cache, binder, metrics, clock, chance)
+        binding = Binding(cache, binder, metrics, clock, chance, leader.leading)
         nudger = Nudger(
             cache,
             PodWriter(session, report=lambda outcome: metrics.nudges.labels(outcome).inc()),
@@ -62,13 +67,19 @@ async def run(settings: Settings) -> int:
             chance,
         )
         earlier_pods = EarlierPods(cache, session, lambda: datetime.now(UTC))
-        ready = Readiness(watches)
         scheduler = scheduler_app(
-            Filtering(cache, metrics), Preempting(cache, metrics), binding, ready, metrics, clock
+            Filtering(cache, metrics),
+            Preempting(cache, metrics),
+            binding,
+            ready,
+            metrics,
+            clock,
+            TermAdmission(cache, leader.leading),
         )
         return await run_together(
             {
-                **{f"watch of {watch.path}": watch.run() for watch in watches},
+                **{f"watch of {watch.path}": watch.run() for watch in (*watches, *leader.watches)},
+                "leading": leader.leading.run(),
                 "outcomes": binding.settle_outcomes(),
                 "nudges": nudger.run(),
                 "marks of waits": wait_marks.run(),
@@ -77,11 +88,12 @@ async def run(settings: Settings) -> int:
                     scheduler, settings.address, settings.port, drain_seconds=BIND_SECONDS
                 ),
                 "probes": serve(
-                    health_app(ready.obstacle, metrics.registry),
+                    health_app(Readiness([*watches, *leader.watches]).obstacle, metrics.registry),
                     settings.health_address,
                     settings.health_port,
                 ),
-            }
+            },
+            before_end=partial(leader.leading.stop, BIND_SECONDS),
         )
 
 

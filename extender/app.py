@@ -6,7 +6,7 @@ and an `Error`, whose text the scheduler shows with the pod. Anything else gets 
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -23,6 +23,7 @@ from spillover.api.extender import (
     PreemptArgs,
     PreemptResult,
 )
+from spillover.api.kubernetes import PodObject
 from spillover.kube.readiness import Readiness
 from spillover.serving.requests import UNDECODABLE, decoded, errors_as_json, json_answer
 
@@ -36,6 +37,16 @@ scheduler's httpTimeout."""
 READ_SECONDS = 10.0
 """For the whole body of a request, which comes from the same host."""
 
+
+class Admission(Protocol):
+    """Waits until pods may be placed in this term: for the end of a takeover. In vain, if that does
+    not come within so many seconds; the answer then says why not."""
+
+    async def of_pod(self, pod: PodObject, seconds: float) -> None: ...
+
+    async def of_known(self, uid: str, seconds: float) -> None: ...
+
+
 NOT_SYNCED = "Spillover has not read all pods, nodes and policies yet"
 
 T = TypeVar("T")
@@ -48,6 +59,7 @@ def scheduler_app(
     ready: Readiness,
     metrics: Metrics,
     clock: Callable[[], float],
+    admission: Admission,
 ) -> web.Application:
     """What kube-scheduler talks to. Requests carry no credentials: serve it on loopback only."""
 
@@ -57,6 +69,7 @@ def scheduler_app(
             args = await _decoded(request, FilterArgs)
             if not await ready.synced(deadline - clock()):
                 return json_answer(FilterResult(error=NOT_SYNCED))
+            await admission.of_pod(args.pod, deadline - clock())
             return json_answer(filtering.filter(args))
 
     async def preempt(request: web.Request) -> web.Response:
@@ -64,6 +77,7 @@ def scheduler_app(
         args = await _decoded(request, PreemptArgs)
         if not await ready.synced(deadline - clock()):
             return json_answer(PreemptResult())  # there is no field for an error
+        await admission.of_pod(args.pod, deadline - clock())
         return json_answer(preempting.preempt(args))
 
     async def bind(request: web.Request) -> web.Response:
@@ -72,6 +86,7 @@ def scheduler_app(
             args = await _decoded(request, BindArgs)
             if not await ready.synced(BIND_SECONDS / 2):
                 return json_answer(BindResult(error=NOT_SYNCED))
+            await admission.of_known(args.pod_uid, BIND_SECONDS / 2)
             return json_answer(await binding.bind(args, deadline))
 
     app = web.Application(client_max_size=LARGEST_REQUEST, middlewares=[errors_as_json])

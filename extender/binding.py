@@ -6,12 +6,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Protocol
 
 from extender.metrics import Metrics
 from spillover.api.extender import BindArgs, BindResult
 from spillover.core.cache import SchedulingCache
 from spillover.core.claims import Claim
 from spillover.core.ledger import Flight
+from spillover.core.term import OUTRANKED
 from spillover.kube.backoff import Backoff
 from spillover.kube.binder import Binder, Bound, Busy, Changed, Order, Refused, Unknown
 
@@ -24,6 +26,15 @@ _TRIES = 4
 _TRIES_BEFORE_A_WARNING = 10
 
 _log = logging.getLogger(__name__)
+
+
+class BindingLease(Protocol):
+    """Until when, in seconds of the clock, bindings may be sent. Wants to be told when a pod shows
+    that another replica has taken over."""
+
+    def may_bind_until(self) -> float: ...
+
+    def outranked(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +58,14 @@ class Binding:
         metrics: Metrics,
         clock: Callable[[], float],
         random: Random,
+        lease: BindingLease,
     ) -> None:
         self._cache = cache
         self._binder = binder
         self._metrics = metrics
         self._clock = clock
         self._random = random
+        self._lease = lease
         # Bounded by the ledger: one open question for each pod in flight.
         self._open: asyncio.Queue[_OpenQuestion] = asyncio.Queue()
 
@@ -60,11 +73,15 @@ class Binding:
         """Answers by `deadline`. An error tells the scheduler to try the pod again."""
         where = {"namespace": args.pod_namespace, "pod": args.pod_name, "node": args.node}
         for _ in range(_TRIES):
+            # The pod's version and its epoch are taken first and the Lease is looked at afterwards:
+            # what can be sent under it then existed before it ran out.
             claim = self._cache.claim(args.pod_uid, args.node)
             if isinstance(claim, str):
+                if claim == OUTRANKED:
+                    self._lease.outranked()
                 return self._failed("no-claim", claim, where)
             where |= {"policy": claim.policy, "unit": claim.unit}
-            outcome = await self._execute(claim, deadline)
+            outcome = await self._execute(claim, min(deadline, self._lease.may_bind_until()))
             match outcome:
                 case Bound():
                     _log.info("bound", extra=where)
@@ -95,6 +112,7 @@ class Binding:
             name=claim.pod.name,
             uid=claim.pod.uid,
             version=claim.pod.version,
+            epoch=claim.epoch,
             node=claim.node,
             labels=claim.labels,
             annotations=claim.annotations,

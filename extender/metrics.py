@@ -49,6 +49,16 @@ class Metrics:
             registry=self.registry,
         ).set_function(ledger.reservations)
         Gauge(
+            "spillover_epoch",
+            "The term in which this replica places pods; 0 while it does not lead.",
+            registry=self.registry,
+        ).set_function(lambda: cache.term.epoch)
+        Gauge(
+            "spillover_doubted_pods",
+            "Pods that an earlier leader may yet bind: each counts in every unit of its policy.",
+            registry=self.registry,
+        ).set_function(lambda: len(ledger.doubted()))
+        Gauge(
             "spillover_bindings_in_flight",
             "Bindings that were sent and whose outcome is not known.",
             registry=self.registry,

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from spillover.core.conventions import (
     DEFAULT_PROVIDER_TAINTS,
+    DEFAULT_SCHEDULERS,
     SERVERLESS_LABELS,
     NodeConventions,
     label_pair,
@@ -61,6 +62,22 @@ class Settings(BaseSettings):
         description="Whether the API server copies a Binding's labels onto the pod: by default it "
         "does from 1.35 on. 'no' patches them before, for a mixed or switched-off control plane.",
     )
+    namespace: str = Field(
+        "spillover-system", description="Namespace of the scheduler's Lease and of our own object."
+    )
+    lease: str = Field(
+        "spillover-scheduler",
+        description="Name of the Lease by which the scheduler beside this extender is elected. "
+        "Empty: there is no leader election, and no more than one scheduler with its extender.",
+    )
+    host_name: str = Field(
+        "", description="Host in the identity of the scheduler beside us. Default: our hostname."
+    )
+    schedulers: list[str] = Field(
+        sorted(DEFAULT_SCHEDULERS),
+        description="Names of the profiles in the scheduler's configuration. Pods of others are "
+        "refused.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe log lines to write."
     )
@@ -92,6 +109,7 @@ class Settings(BaseSettings):
             elastic_label=label_pair(self.elastic_node_label),
             provider_taints=frozenset(self.provider_taints),
             serverless_labels=frozenset(map(label_pair, self.serverless_labels)),
+            schedulers=frozenset(self.schedulers),
         )
 
 

@@ -4,13 +4,16 @@
 pause that doubles from half a second to ten, and is short again after a minute of life; but not
 while there is a file FOLDER/NAME.down. SIGTERM is passed on; what has not ended after the grace
 period is killed. Each container's output goes to FOLDER/NAME.log, its process id to
-FOLDER/NAME.pid.
+FOLDER/NAME.pid. The containers share a hostname, the Pod's, where the system allows it; which one
+it is stands in FOLDER/hostname.
 """
 
 import asyncio
+import ctypes
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -18,6 +21,7 @@ from typing import Any
 
 _FIRST_PAUSE, _LONGEST_PAUSE, _LONG_LIFE = 0.5, 10.0, 60.0
 _LOOK_SECONDS = 0.1
+_NEW_UTS, _NEW_USER = 0x04000000, 0x10000000  # of sched.h
 
 
 async def keep(container: dict[str, Any], folder: Path, stop: asyncio.Event, grace: float) -> None:
@@ -40,7 +44,7 @@ async def keep(container: dict[str, Any], folder: Path, stop: asyncio.Event, gra
                 env={**os.environ, **container["env"]},
                 cwd=folder,
             )
-        (folder / f"{container['name']}.pid").write_text(str(process.pid))
+        _write_whole(folder / f"{container['name']}.pid", str(process.pid))
         await until_ended(process, stop, grace)
         if time.monotonic() - started > _LONG_LIFE:
             pause = _FIRST_PAUSE
@@ -49,6 +53,13 @@ async def keep(container: dict[str, Any], folder: Path, stop: asyncio.Event, gra
                 await stop.wait()
         except TimeoutError:
             pause = min(_LONGEST_PAUSE, pause * 2)
+
+
+def _write_whole(file: Path, text: str) -> None:
+    """Nobody reads half of it."""
+    new = file.with_suffix(".new")
+    new.write_text(text)
+    new.rename(file)
 
 
 async def until_ended(
@@ -79,5 +90,26 @@ async def main(folder: Path) -> None:
             group.create_task(keep(container, folder, stop, pod["grace_seconds"]))
 
 
+def take_hostname(name: str) -> None:
+    """The Pod's own hostname, by which kube-scheduler signs its Lease. Needs a UTS namespace, and
+    for that, unless we are root, a user namespace with it. Raises OSError where there is none."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    user, group = os.getuid(), os.getgid()
+    if libc.unshare(_NEW_UTS if user == 0 else _NEW_UTS | _NEW_USER):
+        raise OSError(ctypes.get_errno(), "unshare")
+    if user != 0:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
+        Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+    socket.sethostname(name)
+
+
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    place = Path(sys.argv[1])
+    pod_name = json.loads((place / "pod.json").read_text())["name"]
+    try:
+        take_hostname(pod_name)
+    except OSError as error:  # one replica does without: nobody else has its name
+        print(f"the machine's hostname stays: {error}", file=sys.stderr)
+    (place / "hostname").write_text(socket.gethostname())
+    asyncio.run(main(place))

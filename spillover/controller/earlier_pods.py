@@ -47,6 +47,8 @@ class EarlierPods:
         begun = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
+            if not self._state.term.is_open:
+                continue  # another replica tells
             for policy in self._state.policies.all():
                 if policy.uid in self._seen or policy.created < begun:
                     continue

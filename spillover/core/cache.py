@@ -1,11 +1,11 @@
 """What the scheduler asks of the cluster's state, and who is to be tried again."""
 
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
 from spillover.api.labels import MAX_ANNOTATIONS_BYTES, annotations_size
 from spillover.core.claims import Claim, annotations_for, labels_for
-from spillover.core.conventions import NodeConventions
+from spillover.core.instants import instant_of
 from spillover.core.ledger import Ledger
 from spillover.core.limits import Usage
 from spillover.core.placement import Decision, decide, find, is_first_choice, may_gain
@@ -15,9 +15,6 @@ from spillover.core.preemption import choose
 from spillover.core.state import ClusterState
 from spillover.core.verdicts import Evicting, Placement, Rejected, Waiting
 from spillover.core.waiting import Outlook, Prospect, Shape
-
-MOST_SCHEDULERS = 64
-"""Names of schedulers that ask us. Ours has one for each of its profiles."""
 
 PREEMPT_SECONDS = 0.3
 """From filter's refusal of every node to the scheduler's call of preempt, in the same attempt."""
@@ -29,18 +26,13 @@ class SchedulingCache(ClusterState):
     """The state, with what the scheduler asks of it. Every method runs in one step of the event
     loop, so that a check and the reservation that follows from it cannot be parted."""
 
-    def __init__(
-        self,
-        conventions: NodeConventions,
-        clock: Callable[[], float],
-        wall_clock: Callable[[], float],
-        jitter: Callable[[], float],
-    ) -> None:
-        super().__init__(conventions, clock, wall_clock, jitter)
-        self._schedulers: set[str] = set()  # those that have asked us
-
     def obstacle(self, pod: Pod) -> str | None:
         """Why nothing can be decided for a pod that the scheduler believes to be waiting."""
+        if pod.scheduler not in self._schedulers:
+            return f"the pod's scheduler {pod.scheduler!r} is not in the extender's --schedulers"
+        policy = self.policy_of(pod)
+        if obstacle := self.term.obstacle(policy.key if policy else None, pod.epoch):
+            return obstacle
         if self.ledger.in_flight(pod.uid):
             return "another binding of this pod is under way"
         if self.ledger.is_bound(pod.uid):
@@ -52,7 +44,6 @@ class SchedulingCache(ClusterState):
     def place(self, pod: Pod, offered: Sequence[str]) -> Decision:
         """Decide, reserve what was decided, and remember what was rejected. `pod` is as the
         scheduler sees it; there must be no obstacle."""
-        self._meet(pod.scheduler)
         self.learn(pod)
         decision = self._decide(pod, offered)
         if list(offered) != [pod.nominated]:
@@ -114,17 +105,26 @@ class SchedulingCache(ClusterState):
         unit = None
         if isinstance(policy, Policy) and reservation.slot.unit is not None:
             unit = policy.unit(reservation.slot.unit.unit)
+        labels = labels_for(pod, unit) if unit else {}
         annotations = annotations_for(pod, policy, unit)
         if annotations_size({**pod.annotations, **annotations}) > MAX_ANNOTATIONS_BYTES:
             self.ledger.release(uid)
             return "the pod's annotations and those of the unit are too large together"
+        lands = replace(
+            pod,
+            node=node,
+            labels={**pod.labels, **labels},
+            annotations={**pod.annotations, **annotations},
+            since=instant_of(self._wall_clock()),
+        )
         return Claim(
             pod=pod,
+            epoch=self.term.epoch,
             node=node,
-            flight=self.ledger.start_binding(uid),
+            flight=self.ledger.start_binding(lands),
             policy=policy.key.name if policy else "",
             unit=unit.title if unit else "",
-            labels=labels_for(pod, unit) if unit else {},
+            labels=labels,
             annotations=annotations,
             tolerate=self.nodes.evictions(node, pod.tolerations) if unit and unit.virtual else (),
         )
@@ -194,17 +194,6 @@ class SchedulingCache(ClusterState):
         if isinstance(found, Waiting) and found.until is not None:
             return Prospect(False, seconds=found.until - world.now)
         return Prospect(False)
-
-    def _meet(self, scheduler: str) -> None:
-        """The first call of a scheduler: what it asked before, it asked another process, which has
-        ended. Those of its pods that were refused then may be waiting for what has changed since.
-        """
-        if scheduler in self._schedulers or len(self._schedulers) >= MOST_SCHEDULERS:
-            return
-        self._schedulers.add(scheduler)
-        for pod in self._pods.values():
-            if pod.scheduler == scheduler and pod.is_refused:
-                self.waiting.rejected(pod, *self._shape(pod), None)
 
     def _newest(self, uid: str, node: str) -> Pod | None:
         """The scheduler's view of the pod or the watch's, whichever is newer."""

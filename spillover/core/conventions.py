@@ -1,4 +1,4 @@
-"""How this cluster marks its nodes, and pods that are to go to serverless capacity."""
+"""How this cluster marks its nodes, pods that are to go to serverless capacity, and our pods."""
 
 from dataclasses import dataclass
 
@@ -11,6 +11,8 @@ DEFAULT_PROVIDER_TAINTS = frozenset(
 )
 
 
+DEFAULT_SCHEDULERS = frozenset({"spillover-scheduler", "ack-co-scheduler"})
+
 SERVERLESS_LABELS = frozenset({("alibabacloud.com/acs", "true"), ("alibabacloud.com/eci", "true")})
 """By which pods ask for serverless capacity."""
 
@@ -18,12 +20,14 @@ SERVERLESS_LABELS = frozenset({("alibabacloud.com/acs", "true"), ("alibabacloud.
 @dataclass(frozen=True, slots=True)
 class NodeConventions:
     """Labels are (key, value). A taint whose key is in `provider_taints` keeps pods off a virtual
-    node by default; a decision for a virtual unit sees past it, and past no other taint."""
+    node by default; a decision for a virtual unit sees past it, and past no other taint.
+    `schedulers` are the names of our scheduler's profiles."""
 
     virtual_label: tuple[str, str] = ("type", "virtual-kubelet")
     elastic_label: tuple[str, str] = ("goatscaler.io/managed", "true")
     provider_taints: frozenset[str] = DEFAULT_PROVIDER_TAINTS
     serverless_labels: frozenset[tuple[str, str]] = SERVERLESS_LABELS
+    schedulers: frozenset[str] = DEFAULT_SCHEDULERS
 
 
 def label_pair(text: str) -> tuple[str, str]:

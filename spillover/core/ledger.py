@@ -10,9 +10,16 @@ A pod has at most one slot, in one of three states:
                        ▼                        ▼                                       ▼
                       gone ◀─────────────────── pod deleted or finished ────────────── gone
 
-Only `reserved` expires. Counting is by unit identity and group; a slot may belong to no unit (a pod
-under no policy, or on nodes of no unit): it then tells the state of the pod's binding and counts
-nowhere.
+Only `reserved` expires. A reservation also ends with the term (`spillover.core.term`) in which it
+was made. Counting is by unit identity and group; a slot may belong to no unit (a pod under no
+policy, or on nodes of no unit): it then tells the state of the pod's binding and counts nowhere.
+
+A binding of an earlier leader, which may yet be executed, is one that nobody here has sent:
+
+    no patch changes the pod's version           its version has changed, or it is bound or gone
+    ────────────────────────────────▶ doubted ───────────────────────────────────────▶ gone
+
+A doubted pod counts in every unit that it could be bound to.
 
 Beside that, a waiting pod for which others were preempted holds a slot (`hold`) until it is placed
 or the scheduler gives up the nomination, so that nobody else gets what was freed for it.
@@ -82,12 +89,23 @@ class Flight:
     """A binding that was sent, until its outcome is known. Whoever sent it keeps this object: only
     with it can the binding be ended, so that news of an old one never ends a newer one.
 
-    `fenced_from` is the pod version it was sent with, once its outcome is unknown: an unbound pod
-    at a newer version proves that the write did not commit."""
+    `lands` is the pod as it will be once bound. `fenced_from` is the version it was sent with, once
+    its outcome is unknown: an unbound pod at a newer one proves that the write did not commit."""
 
-    pod: Pod
+    lands: Pod
     slot: Slot
     fenced_from: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """A pod that an earlier leader may yet bind to one of the `units`, at this version of it."""
+
+    pod: Pod
+    units: tuple[UnitKey, ...]
+
+    def counts_in(self) -> Iterator[Slot]:
+        return (Slot(unit, self.pod.requests) for unit in self.units)
 
 
 class Ledger:
@@ -104,6 +122,7 @@ class Ledger:
             MAX_RESERVATIONS, ttu=lambda _uid, kept, _now: kept.expires, timer=lambda: self._now
         )
         self._binding: dict[str, Flight] = {}
+        self._doubted: dict[str, _Doubt] = {}  # bounded by the pods that wait
         self._bound: dict[str, Bound] = {}
         self._pods: Counter[UnitKey] = Counter()
         self._resources: dict[UnitKey, Counter[str]] = {}
@@ -116,10 +135,10 @@ class Ledger:
         self._expire()
         pods = self._pods[unit]
         resources = self._resources.get(unit, Counter())
-        for own in (self._reserved.get(besides), self._held.get(besides)):
-            if own is not None and own.slot.unit == unit:
+        for slot in self._own(besides):
+            if slot.unit == unit:
                 pods -= 1
-                resources = resources - Counter(dict(own.slot.requests))
+                resources = resources - Counter(dict(slot.requests))
         return Usage(pods, resources)
 
     def has_terminating(self, policy: PolicyKey, unit: str) -> bool:
@@ -178,6 +197,14 @@ class Ledger:
             if reservation.pod.namespace == namespace:
                 self.release(uid)
 
+    def release_all(self) -> None:
+        """The term is over: others may place pods now, who know of no reservation or hold."""
+        self._expire()
+        for uid in list(self._reserved):
+            self.release(uid)
+        for uid in list(self._held):
+            self.let_go(uid)
+
     def release_policy(self, policy: PolicyKey) -> None:
         """End the reservations under a policy whose maximum has become smaller."""
         self._expire()
@@ -222,20 +249,36 @@ class Ledger:
         """Whether the pod is live and bound, by the API server's answer or by the watch."""
         return uid in self._bound
 
-    def start_binding(self, uid: str) -> Flight:
-        """reserved → binding. The pod must have a live reservation."""
-        reservation = self._reserved.pop(uid)
-        flight = self._binding[uid] = Flight(reservation.pod, reservation.slot)
+    def start_binding(self, lands: Pod) -> Flight:
+        """reserved → binding, for a pod as it will be once bound. It must have a reservation."""
+        reservation = self._reserved.pop(lands.uid)
+        flight = self._binding[lands.uid] = Flight(lands, reservation.slot)
         return flight
+
+    def doubt(self, pod: Pod, units: tuple[UnitKey, ...]) -> None:
+        """An earlier leader may yet bind the pod, at the version it has, to one of these units."""
+        self.trust(pod.uid)
+        doubt = self._doubted[pod.uid] = _Doubt(pod, units)
+        for slot in doubt.counts_in():
+            self._count(slot, +1)
+
+    def trust(self, uid: str) -> None:
+        """End a doubt, if there is one."""
+        doubt = self._doubted.pop(uid, None)
+        for slot in doubt.counts_in() if doubt is not None else ():
+            self._count(slot, -1)
+
+    def doubted(self) -> list[Pod]:
+        return [doubt.pod for doubt in self._doubted.values()]
 
     def flights(self) -> Iterator[Flight]:
         return iter(list(self._binding.values()))
 
-    def recount(self, flight: Flight, unit: UnitKey | None) -> None:
-        """The policy has changed what a pod counts under whose binding is under way."""
-        if self.is_open(flight.pod.uid, flight):
+    def recount(self, flight: Flight, slot: Slot) -> None:
+        """What a pod counts under whose binding is under way has changed."""
+        if self.is_open(flight.lands.uid, flight):
             self._count(flight.slot, -1)
-            flight.slot = flight.slot._replace(unit=unit)
+            flight.slot = slot
             self._count(flight.slot, +1)
 
     def is_open(self, uid: str, flight: Flight) -> bool:
@@ -251,6 +294,7 @@ class Ledger:
         """binding → bound, on the API server's word. The watch confirms it later."""
         if self.is_open(uid, flight):
             self._bound[uid] = Bound(self._binding.pop(uid).slot)
+            self.trust(uid)
 
     def not_bound(self, uid: str, flight: Flight) -> None:
         """binding → gone, on the API server's word."""
@@ -280,12 +324,16 @@ class Ledger:
         binding = self._binding.get(pod.uid)
         if binding and binding.fenced_from is not None and pod.version > binding.fenced_from:
             self._end_binding(pod.uid)
+        doubt = self._doubted.get(pod.uid)
+        if doubt is not None and pod.version > doubt.pod.version:
+            self.trust(pod.uid)
         self._see_nomination(pod)
 
     def forget(self, uid: str) -> None:
         """The pod is gone, or will be counted anew."""
         self.release(uid)
         self.let_go(uid)
+        self.trust(uid)
         if uid in self._binding:
             self._end_binding(uid)
         bound = self._bound.pop(uid, None)
@@ -297,6 +345,14 @@ class Ledger:
             if not self._leaving[bound.leaving]:
                 del self._leaving[bound.leaving]
             self._freed.add(UnitKey(*bound.leaving))
+
+    def _own(self, uid: str) -> Iterator[Slot]:
+        """What a pod that waits takes itself."""
+        for own in (self._reserved.get(uid), self._held.get(uid)):
+            if own is not None:
+                yield own.slot
+        if (doubt := self._doubted.get(uid)) is not None:
+            yield from doubt.counts_in()
 
     def _see_nomination(self, pod: Pod) -> None:
         hold = self._held.get(pod.uid)

@@ -19,6 +19,10 @@ WAITING_ANNOTATION = "spillover.dev/waiting"
 _FINISHED = frozenset({"Succeeded", "Failed"})
 
 
+EPOCH_ANNOTATION = "spillover.dev/epoch"
+"""The term of the extender that last swept the pod while it was unbound: see `term`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pod:
     """`version` is the resourceVersion, which grows with every write. `node` is "" while unbound.
@@ -51,6 +55,12 @@ class Pod:
     owner: str
     nominated: str
     may_preempt: bool
+
+    @property
+    def epoch(self) -> int:
+        """0 for a pod that was never swept."""
+        text = self.annotations.get(EPOCH_ANNOTATION, "")
+        return int(text) if text.isascii() and text.isdigit() else 0
 
     @property
     def is_refused(self) -> bool:

@@ -12,10 +12,11 @@ from spillover.core.limits import LedgerView
 from spillover.core.matching import PolicyIndex, counted, unit_of
 from spillover.core.nodes import Node, NodeIndex
 from spillover.core.placement import World
-from spillover.core.pods import WAITING_ANNOTATION, Pod
+from spillover.core.pods import Pod
 from spillover.core.policy import LoadedPolicy, Policy, PolicyKey, Unit, UnitKey
 from spillover.core.priorities import Priorities
 from spillover.core.serverless import ServerlessPolicies
+from spillover.core.term import Term
 from spillover.core.waiting import WaitingPods
 from spillover.core.workloads import Workload, Workloads
 
@@ -32,6 +33,7 @@ class ClusterState:
         jitter: Callable[[], float],
     ) -> None:
         self._wall_clock = wall_clock
+        self._schedulers = conventions.schedulers
         self.nodes = NodeIndex(conventions)
         self.policies = PolicyIndex()
         self._serverless = ServerlessPolicies(self.nodes, conventions.serverless_labels)
@@ -39,12 +41,12 @@ class ClusterState:
         self.workloads = Workloads()
         self.histories = Histories(clock)
         self.waiting = WaitingPods(clock, jitter)
+        self.term = Term()
         self._pods: dict[str, Pod] = {}
         self._pods_seen = 0  # the newest version that the watch of pods has shown
         self._pods_by_namespace: dict[str, set[str]] = {}
         self._pods_by_node: dict[str, set[str]] = {}
         self._priorities = Priorities()
-        self._listed = False  # whether a complete list of pods was taken
 
     # --- what the watches say -------------------------------------------------------------------
 
@@ -67,15 +69,13 @@ class ClusterState:
         ]
         for uid in gone:
             self._forget(uid)
-        if not self._listed:
-            self._listed = True
-            self._resume_waits()
 
     def put_node(self, node: Node) -> None:
         if self.nodes.get(node.name) == node:
             return  # only its status has changed
         if self.nodes.put(node):
             self._account_all(self._pods_by_node.get(node.name, ()))
+            self._recount_flights()
         self.waiting.nodes_changed()
 
     def drop_node(self, name: str) -> None:
@@ -147,13 +147,64 @@ class ClusterState:
                     self.ledger.hold(pod, key)
                     break
 
+    # --- terms ----------------------------------------------------------------------------------
+
+    def begin_term(self, epoch: int) -> None:
+        """From now on the scheduler asks us. What it asked before, it asked another process: pods
+        that were refused then may be waiting for what has changed since, or for time to pass."""
+        self.term.begin(epoch)
+        for pod in self._pods.values():
+            if pod.is_refused and pod.scheduler in self._schedulers:
+                self.waiting.rejected(pod, *self._shape(pod), None)
+
+    def end_term(self) -> None:
+        """Others decide now. Bindings that were sent stay in the ledger until they are settled."""
+        self.term.end()
+        self.ledger.release_all()
+        self.waiting.clear()
+
+    def doubt(self, pod: Pod) -> None:
+        """An earlier leader may yet bind the pod, at this version: it counts in every unit that its
+        policy has."""
+        policy = self.policy_of(pod)
+        units: tuple[UnitKey, ...] = ()
+        if isinstance(policy, Policy):
+            group = group_of(pod, policy)
+            units = tuple(UnitKey(policy.key, unit.identity, group) for unit in policy.units)
+        self.ledger.doubt(pod, units)
+
+    def unsettled(self, pods: Iterable[Pod], epoch: int) -> dict[PolicyKey | None, list[Pod]]:
+        """Those of the pods, as they are known now, that an earlier leader may yet bind, by policy:
+        ours, unbound, and not swept in this epoch."""
+        found: dict[PolicyKey | None, list[Pod]] = {}
+        for pod in (self._pods.get(pod.uid) for pod in pods):
+            if pod is not None and not (pod.node or pod.finished) and pod.epoch < epoch:
+                policy = self.policy_of(pod)
+                found.setdefault(policy.key if policy else None, []).append(pod)
+        return found
+
     # --- what there is --------------------------------------------------------------------------
 
     def policy_of(self, pod: Pod) -> LoadedPolicy | None:
-        """The oldest policy that selects the pod, valid or not; where there is none, that of pods
-        which ask for serverless capacity."""
-        found = self.policies.for_pod(pod.namespace, pod.labels)
-        return found or self._serverless.for_pod(pod.namespace, pod.labels)
+        return self.policy_for(pod.namespace, pod.labels)
+
+    def policy_for(self, namespace: str, labels: Mapping[str, str]) -> LoadedPolicy | None:
+        """The oldest policy that selects these labels, valid or not; where there is none, that of
+        pods which ask for serverless capacity."""
+        found = self.policies.for_pod(namespace, labels)
+        return found or self._serverless.for_pod(namespace, labels)
+
+    def admits(self, namespace: str, labels: Mapping[str, str]) -> bool:
+        """Whether pods with these labels may be placed in this term yet."""
+        if self.term.is_open:
+            return True
+        policy = self.policy_for(namespace, labels)
+        return self.term.admits(policy.key if policy is not None else None)
+
+    def admits_known(self, uid: str) -> bool:
+        """Likewise; true of a pod that is not known."""
+        pod = self._pods.get(uid)
+        return pod is None or self.admits(pod.namespace, pod.labels)
 
     def demand_of(self, pod: Pod) -> Demand:
         """What a decision reads of a pod that waits."""
@@ -246,12 +297,17 @@ class ClusterState:
     def _policy_changed(self, key: PolicyKey) -> None:
         self.waiting.policies_changed(key.namespace, self._shape)
         self.ledger.release_namespace(key.namespace)
-        for flight in self.ledger.flights():
-            unit = flight.slot.unit
-            policy = self.policies.get(unit.policy) if unit is not None else None
-            if unit is not None and isinstance(policy, Policy):
-                self.ledger.recount(flight, unit._replace(group=group_of(flight.pod, policy)))
+        self.term.policy_changed(key)
+        self._recount_flights()
+        for pod in self.ledger.doubted():
+            self.doubt(pod)
         self._account_all(list(self._pods_by_namespace.get(key.namespace, ())))
+
+    def _recount_flights(self) -> None:
+        for flight in self.ledger.flights():
+            slot = counted(flight.lands, self.policies, self.nodes).slot
+            if slot != flight.slot:
+                self.ledger.recount(flight, slot)
 
     def _release_pools(self, policy: LoadedPolicy | None) -> None:
         for unit in _units(policy):
@@ -286,12 +342,6 @@ class ClusterState:
         before = self._desired(each for each in concerned if each is not None)
         self.workloads.count_pod(pod.uid, key, pod.owner)
         self._desired_changed(pod.namespace, before)
-
-    def _resume_waits(self) -> None:
-        """Timed waits that an earlier process has begun: nobody may ask before they end."""
-        for pod in self._pods.values():
-            if pod.is_refused and WAITING_ANNOTATION in pod.annotations:
-                self.waiting.rejected(pod, *self._shape(pod), None)
 
 
 def _units(policy: LoadedPolicy | None) -> Sequence[Unit]:

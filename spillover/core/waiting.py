@@ -188,6 +188,11 @@ class WaitingPods:
         if offered is None or outlook.waits or rest_seconds:
             namespace.again = True  # no decision that we know of, or one that time will change
 
+    def clear(self) -> None:
+        """Nobody asks us any more."""
+        for uid in list(self._waiters):
+            self.forget(uid)
+
     def forget(self, uid: str) -> None:
         """The pod waits no more, or is rejected anew."""
         waiter = self._waiters.pop(uid, None)

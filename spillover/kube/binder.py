@@ -24,17 +24,19 @@ REPLACED_LABELS_ANNOTATION = "spillover.dev/replaced-labels"
 the value it had before or null. If that binding fails, the next one starts from there."""
 
 _FENCE_SECONDS = 10.0
+_NO_TIME = "there is no time left for the binding, or the scheduler's Lease is about to run out"
 _FIRST_WITH_LABELS = (1, 35)
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to write. `deadline` is in seconds of the binder's clock."""
+    """What to write, in which term. `deadline` is in seconds of the binder's clock."""
 
     namespace: str
     name: str
     uid: str
     version: int
+    epoch: int
     node: str
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
@@ -93,13 +95,15 @@ class Binder:
     async def bind(self, order: Order) -> Bound | Refused | Changed | Busy | Unknown:
         """One try, within the deadline."""
         version = order.version
+        if self._left(order) <= 0:
+            return Refused(_NO_TIME)
         try:
             prepared = await self._prepare(order)
             if not isinstance(prepared, int):
                 return prepared
             version = prepared
             if self._left(order) <= 0:
-                return Refused("there was no time left for the binding")
+                return Refused(_NO_TIME)
             await self._post(order, version)
         except ApiError as error:
             if error.status >= 500:
@@ -180,6 +184,8 @@ class Binder:
         found = _pod(content)
         if outcome := _outcome(found, order):
             return outcome
+        if found.epoch > order.epoch:
+            return Refused("another replica has taken over", found)
         raw: dict[str, Any] = msgspec.json.decode(content)
         metadata = {} if self._labels_in_binding else _label_patch(order, found)
         tolerations = _with_tolerations(raw["spec"].get("tolerations") or [], order.tolerate)

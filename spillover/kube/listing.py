@@ -1,6 +1,7 @@
 """Complete lists, for commands that look once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TypeVar
 
 import msgspec
@@ -25,15 +26,17 @@ async def list_all(
     session: ApiSession,
     path: str,
     decode: Callable[[msgspec.Raw], T],
+    select: Mapping[str, str] = MappingProxyType({}),
 ) -> list[T]:
-    """Every object of a collection, page by page. Raises ApiError and NoAnswerError."""
+    """Every object of a collection, page by page, as it is when the first page is asked for or
+    later. `select` are parameters that narrow it. Raises ApiError and NoAnswerError."""
     found: list[T] = []
     token = ""
     for _ in range(_MOST_PAGES):
         content = await session.request(
             "GET",
             path,
-            params={"limit": str(_PAGE), **({"continue": token} if token else {})},
+            params={**select, "limit": str(_PAGE), **({"continue": token} if token else {})},
         )
         try:
             page = msgspec.json.decode(content, type=_List)

@@ -10,9 +10,10 @@ end the row. What the API server asks for in Retry-After is the least.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from random import Random
+from types import MappingProxyType
 from typing import Generic, NoReturn, Protocol, TypeVar
 
 import aiohttp
@@ -88,7 +89,7 @@ class _ExpiredError(Exception):
 class Reflector(Generic[T]):
     """`path` is the collection, such as /api/v1/pods. `decode` turns the JSON of one of its objects
     into an item; it raises ValueError or msgspec.MsgspecError. `clock` gives seconds and never goes
-    back."""
+    back. `select` are parameters that narrow the collection."""
 
     def __init__(
         self,
@@ -99,6 +100,7 @@ class Reflector(Generic[T]):
         random: Random,
         clock: Callable[[], float],
         limits: Limits = Limits(),
+        select: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.path = path
         self.synced = asyncio.Event()
@@ -116,6 +118,7 @@ class Reflector(Generic[T]):
         self._random = random
         self._clock = clock
         self.limits = limits
+        self._select = select
 
     def silence(self) -> float:
         """Seconds since the API server was last heard of."""
@@ -143,7 +146,8 @@ class Reflector(Generic[T]):
         """Feeds a complete, consistent list to the sink and returns its version."""
         self.relists += 1
         items: list[T] = []
-        params = {"limit": str(self.limits.page)} if self._in_pages else {}
+        pages = {"limit": str(self.limits.page)} if self._in_pages else {}
+        params = {**self._select, **pages}
         while True:
             page = await self._page(params)
             for index, raw in enumerate(page.items or ()):
@@ -180,6 +184,7 @@ class Reflector(Generic[T]):
     async def _watch(self, version: str) -> None:
         """Feeds events to the sink until the stream ends."""
         params = {
+            **self._select,
             "watch": "1",
             "allowWatchBookmarks": "true",
             "resourceVersion": version,

@@ -3,14 +3,22 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
 _log = logging.getLogger(__name__)
 
 
-async def run_together(tasks: Mapping[str, Coroutine[object, object, None]]) -> int:
-    """Runs the named tasks until SIGTERM or SIGINT, then cancels them. Returns the exit status: 0
-    when told to stop, 1 when a task ended by itself, for half a service is worse than none."""
+async def _nothing() -> None:
+    pass
+
+
+async def run_together(
+    tasks: Mapping[str, Coroutine[object, object, None]],
+    before_end: Callable[[], Awaitable[None]] = _nothing,
+) -> int:
+    """Runs the named tasks until SIGTERM or SIGINT, then cancels them, after `before_end`. Returns
+    the exit status: 0 when told to stop, 1 when a task ended by itself, for half a service is worse
+    than none."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -22,6 +30,8 @@ async def run_together(tasks: Mapping[str, Coroutine[object, object, None]]) -> 
     for task in done - {told}:
         status = 1
         _log.critical("task %s ended", task.get_name(), exc_info=task.exception())
+    if status == 0:
+        await before_end()
     for task in [*running, told]:
         task.cancel()
     await asyncio.gather(*running, told, return_exceptions=True)

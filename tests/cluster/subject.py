@@ -45,6 +45,7 @@ class Subject:
             name=self.name,
             uid=metadata["uid"],
             version=int(metadata["resourceVersion"]),
+            epoch=1,
             node="node-0",
             labels={"tier": "eci"},
             annotations={"spillover.dev/unit": "eci-1"},

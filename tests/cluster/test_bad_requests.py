@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders import ack_policy, node, virtual
+from builders import NoElection, ack_policy, leading, node, virtual
 from extender.app import LARGEST_REQUEST, scheduler_app
 from extender.binding import Binding
 from extender.filtering import Filtering
@@ -49,17 +49,20 @@ BATCH = 50
 Change = Callable[[Random, bytes], bytes]
 
 
+CONVENTIONS = NodeConventions(schedulers=frozenset({"nobody", "spillover-scheduler"}))
+
+
 class Target:
     """The extender's application with a cache of one policy, three nodes and one pod."""
 
     def __init__(self, session: ApiSession) -> None:
-        self.cache = SchedulingCache(NodeConventions(), time.monotonic, time.time, lambda: 0.5)
+        self.cache = leading(SchedulingCache(CONVENTIONS, time.monotonic, time.time, lambda: 0.5))
         for each in (node("prepaid-1", pool="prepaid"), node("postpaid-1"), virtual("virtual")):
             self.cache.put_node(each)
         self.cache.put_policy(ack_policy({"resource": "eci", "max": 3}))
         metrics = Metrics(self.cache, ())
         binder = Binder(session, labels_in_binding=True, clock=time.monotonic)
-        binding = Binding(self.cache, binder, metrics, time.monotonic, Random(1))
+        binding = Binding(self.cache, binder, metrics, time.monotonic, Random(1), NoElection())
         self.app = scheduler_app(
             Filtering(self.cache, metrics),
             Preempting(self.cache, metrics),
@@ -67,6 +70,7 @@ class Target:
             Readiness([]),
             metrics,
             time.monotonic,
+            NoElection(),
         )
         self.client = aiohttp.ClientSession()
         self.port = _free_port()

@@ -12,7 +12,7 @@ from random import Random
 import msgspec
 import pytest
 
-from builders import ack_policy, virtual
+from builders import NoElection, ack_policy, leading, virtual
 from extender.binding import Binding
 from extender.metrics import Metrics
 from harness.cluster import Cluster
@@ -27,18 +27,20 @@ from spillover.kube.binder import Binder
 from spillover.kube.session import ApiSession
 from subject import Subject, always, bindings, through_a_proxy
 
+CONVENTIONS = NodeConventions(schedulers=frozenset({"nobody", "spillover-scheduler"}))
+
 
 class Extender:
     """Bind, with a cache that the test fills as a watch would, and one unit of max 1."""
 
     def __init__(self, session: ApiSession, policy: Policy) -> None:
         self.policy = policy
-        self.cache = SchedulingCache(NodeConventions(), time.monotonic, time.time, lambda: 0.5)
+        self.cache = leading(SchedulingCache(CONVENTIONS, time.monotonic, time.time, lambda: 0.5))
         self.cache.put_node(virtual("node-0"))
         self.cache.put_policy(policy)
         binder = Binder(session, labels_in_binding=True, clock=time.monotonic)
         metrics = Metrics(self.cache, ())
-        self.binding = Binding(self.cache, binder, metrics, time.monotonic, Random(1))
+        self.binding = Binding(self.cache, binder, metrics, time.monotonic, Random(1), NoElection())
 
     def see(self, subject: Subject) -> None:
         """What the watch would show now."""

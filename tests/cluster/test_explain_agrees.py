@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from builders import NoElection, leading
 from extender.app import scheduler_app
 from extender.binding import Binding
 from extender.filtering import Filtering
@@ -383,17 +384,18 @@ async def extender(
     session: ApiSession,
 ) -> AsyncIterator[tuple[SchedulingCache, TestClient[Any, Any]]]:
     """The extender's application on watches of the API server."""
-    cache = SchedulingCache(NodeConventions(), time.monotonic, time.time, lambda: 0.5)
+    cache = leading(SchedulingCache(NodeConventions(), time.monotonic, time.time, lambda: 0.5))
     watches = reflectors(session, cache, Random(1), time.monotonic)
     metrics = Metrics(cache, watches)
     binder = Binder(session, labels_in_binding=True, clock=time.monotonic)
     app = scheduler_app(
         Filtering(cache, metrics),
         Preempting(cache, metrics),
-        Binding(cache, binder, metrics, time.monotonic, Random(1)),
+        Binding(cache, binder, metrics, time.monotonic, Random(1), NoElection()),
         Readiness(watches),
         metrics,
         time.monotonic,
+        NoElection(),
     )
     tasks = [asyncio.create_task(watch.run()) for watch in watches]
     try:

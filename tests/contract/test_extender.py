@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from builders import ack_policy, node, pod, virtual
+from builders import NoElection, ack_policy, leading, node, pod, virtual
 from extender.app import scheduler_app
 from extender.binding import Binding
 from extender.filtering import Filtering
@@ -52,11 +52,13 @@ class Extender:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.cache = SchedulingCache(NodeConventions(), time.monotonic, time.time, lambda: 0.5)
+        self.cache = leading(
+            SchedulingCache(NodeConventions(), time.monotonic, time.time, lambda: 0.5)
+        )
         metrics = Metrics(self.cache, ())
         session = ApiSession(Credentials())
         binder = Binder(session, labels_in_binding=True, clock=time.monotonic)
-        binding = Binding(self.cache, binder, metrics, time.monotonic, Random(1))
+        binding = Binding(self.cache, binder, metrics, time.monotonic, Random(1), NoElection())
         self.watch = Reflector(
             session, "/api/v1/pods", bytes, Unused(), Random(1), lambda: self.now
         )  # never run: it stands for the first list and the last word of the API server
@@ -72,6 +74,7 @@ class Extender:
                     ready,
                     metrics,
                     time.monotonic,
+                    NoElection(),
                 )
             )
         )

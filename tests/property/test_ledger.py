@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders import ack_policy, node, pod, virtual
+from builders import ack_policy, leading, node, pod, virtual
 from spillover.core.cache import SchedulingCache
 from spillover.core.claims import Claim
 from spillover.core.conventions import NodeConventions
@@ -43,8 +43,8 @@ class Model:
         self.awaited: list[Claim] = []
         self.open_questions: list[Claim] = []
         self.fence_answers: list[tuple[Claim, Pod | None]] = []
-        self.cache = SchedulingCache(
-            NodeConventions(), lambda: self.now, lambda: self.now, lambda: 0.5
+        self.cache = leading(
+            SchedulingCache(NodeConventions(), lambda: self.now, lambda: self.now, lambda: 0.5)
         )
         self.cache.put_node(virtual("vk"))
         self.cache.put_node(node("real"))

@@ -1,10 +1,12 @@
 """Short ways to write what tests are about."""
 
 from collections.abc import Iterable
+from math import inf
 from typing import Any
 
 from spillover.api import ack, vke
-from spillover.api.kubernetes import Taint, Toleration
+from spillover.api.kubernetes import PodObject, Taint, Toleration
+from spillover.core.cache import SchedulingCache
 from spillover.core.dialects import load
 from spillover.core.nodes import Node
 from spillover.core.pods import Pod
@@ -80,3 +82,24 @@ def vke_errors(spec: dict[str, Any]) -> list[str]:
 def _errors(group: str, spec: dict[str, Any]) -> list[str]:
     policy = load(raw("policy", spec), group)
     return [str(error) for error in policy.errors] if isinstance(policy, InvalidPolicy) else []
+
+
+def leading(cache: SchedulingCache) -> SchedulingCache:
+    """A cache in whose term pods may be placed."""
+    cache.begin_term(1)
+    cache.term.open_all()
+    return cache
+
+
+class NoElection:
+    """Of an extender that always leads: no lease runs out, and nobody is held."""
+
+    def may_bind_until(self) -> float:
+        return inf
+
+    def outranked(self) -> None:
+        raise AssertionError("nobody else leads")
+
+    async def of_pod(self, pod: PodObject, seconds: float) -> None: ...
+
+    async def of_known(self, uid: str, seconds: float) -> None: ...

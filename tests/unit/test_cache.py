@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from builders import ack_policy, node, pod, raw, virtual, vke_policy
+from builders import ack_policy, leading, node, pod, raw, virtual, vke_policy
 from spillover.api import ack
 from spillover.api.kubernetes import Taint, Toleration
 from spillover.core.cache import SchedulingCache
@@ -25,8 +25,8 @@ class World:
 
     def __init__(self, *policies: Policy) -> None:
         self.now = 0.0
-        self.cache = SchedulingCache(
-            NodeConventions(), lambda: self.now, lambda: self.now, lambda: 0.5
+        self.cache = leading(
+            SchedulingCache(NodeConventions(), lambda: self.now, lambda: self.now, lambda: 0.5)
         )
         self.cache.put_node(virtual("vk"))
         self.cache.put_node(node("real", pool="a"))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from builders import ack_policy, node, pod, virtual, vke_policy
+from builders import ack_policy, leading, node, pod, virtual, vke_policy
 from spillover.core.cache import SchedulingCache
 from spillover.core.conventions import NodeConventions
 from spillover.core.instants import instant_of
@@ -563,7 +563,7 @@ def vke_of(case: Case) -> Policy:
 
 
 def outcome(case: Case, policy: Policy) -> str:
-    cache = SchedulingCache(NodeConventions(), lambda: 0.0, lambda: NOW, lambda: 0.5)
+    cache = leading(SchedulingCache(NodeConventions(), lambda: 0.0, lambda: NOW, lambda: 0.5))
     for each in (node("pre-1", pool="prepaid"), virtual("vk"), node("post-1", pool="postpaid")):
         cache.put_node(each)
     cache.put_policy(policy)

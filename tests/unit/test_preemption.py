@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from builders import ack_policy, node, pod, virtual, vke_policy
+from builders import ack_policy, leading, node, pod, virtual, vke_policy
 from spillover.api.kubernetes import Taint
 from spillover.core.cache import NOT_FIRST_CHOICE, PREEMPT_SECONDS, SchedulingCache
 from spillover.core.claims import Claim
@@ -27,8 +27,8 @@ class World:
 
     def __init__(self, *units: dict[str, Any], **spec: Any) -> None:
         self.now = 0.0
-        self.cache = SchedulingCache(
-            NodeConventions(), lambda: self.now, lambda: self.now, lambda: 0.0
+        self.cache = leading(
+            SchedulingCache(NodeConventions(), lambda: self.now, lambda: self.now, lambda: 0.0)
         )
         for each in (
             node("pre-1", pool="prepaid"), node("pre-2", pool="prepaid"),

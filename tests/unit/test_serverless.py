@@ -2,7 +2,7 @@
 
 import pytest
 
-from builders import PROVIDER, ack_policy, node, pod
+from builders import PROVIDER, ack_policy, leading, node, pod
 from spillover.core import serverless
 from spillover.core.cache import SchedulingCache
 from spillover.core.conventions import NodeConventions
@@ -27,7 +27,7 @@ def asking(**labels: str) -> Pod:
 
 @pytest.fixture
 def cache() -> SchedulingCache:
-    cache = SchedulingCache(NodeConventions(), lambda: 0.0, lambda: 0.0, lambda: 0.0)
+    cache = leading(SchedulingCache(NodeConventions(), lambda: 0.0, lambda: 0.0, lambda: 0.0))
     for each in (virtual("a", "hz"), virtual("b", "sh"), virtual("any"), node("real")):
         cache.put_node(each)
     return cache

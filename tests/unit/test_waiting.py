@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from builders import ack_policy, node, pod, virtual
+from builders import ack_policy, leading, node, pod, virtual
 from spillover.api.kubernetes import Taint, Toleration
 from spillover.core import waiting
 from spillover.core.cache import SchedulingCache
@@ -27,8 +27,8 @@ class World:
 
     def __init__(self, *policies: Policy, jitter: float = 0.0) -> None:
         self.now = 0.0
-        self.cache = SchedulingCache(
-            NodeConventions(), lambda: self.now, lambda: self.now, lambda: jitter
+        self.cache = leading(
+            SchedulingCache(NodeConventions(), lambda: self.now, lambda: self.now, lambda: jitter)
         )
         self.cache.put_node(virtual("vk"))
         for policy in policies:
@@ -265,7 +265,7 @@ def test_bounds_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(world.nudged()) == {"pod-4", "wider"}
 
 
-def test_the_first_call_after_a_start_brings_back_those_who_were_refused_before() -> None:
+def test_a_new_term_brings_back_those_who_were_refused_before() -> None:
     world = World(limited(2))
     refused = {"refusal": "Unschedulable: 0/1 nodes are available: 1 eci is at its max of 1"}
     world.bound("bound-0")
@@ -273,11 +273,12 @@ def test_the_first_call_after_a_start_brings_back_those_who_were_refused_before(
     world.cache.put_pod(pod("error", version=22, refusal="SchedulerError: no answer"))
     world.cache.put_pod(pod("theirs", version=23, scheduler="default-scheduler", **refused))
     assert world.nudged() == []
-    world.version = 30
-    world.reject("asked", "unheard-of")
+    leading(world.cache)
     assert world.nudged() == ["before"]
     world.now += 1000
     assert world.nudged() == []
+    world.cache.end_term()
+    assert len(world.cache.waiting) == 0
 
 
 def test_a_nudge_that_could_not_be_written_counts_for_nothing() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from builders import ack_policy, node, pod, virtual, vke_policy
+from builders import ack_policy, leading, node, pod, virtual, vke_policy
 from spillover.core.cache import SchedulingCache
 from spillover.core.conventions import NodeConventions
 from spillover.core.instants import instant_of, seconds_of
@@ -26,8 +26,10 @@ class World:
     def __init__(self, *policies: Policy) -> None:
         self.now = 0.0
         self.version = 10
-        self.cache = SchedulingCache(
-            NodeConventions(), lambda: self.now, lambda: START + self.now, lambda: 0.0
+        self.cache = leading(
+            SchedulingCache(
+                NodeConventions(), lambda: self.now, lambda: START + self.now, lambda: 0.0
+            )
         )
         self.cache.put_node(virtual("vk"))
         for policy in policies:
@@ -132,7 +134,7 @@ def test_after_a_restart_waits_go_on_though_nobody_asks() -> None:
     refused = {"refusal": "Unschedulable: x", "annotations": {WAITING_ANNOTATION: mark}}
     world.see("waits", **refused)
     world.see("other", refusal="Unschedulable: x")
-    world.cache.keep_pods({"waits", "other"}, world.version)
+    leading(world.cache)
     # Its nodes are not known, so it is tried once at its end, when it may go on.
     assert world.nudged() == []
     world.now = 10.0

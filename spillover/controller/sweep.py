@@ -1,0 +1,159 @@
+"""The sweep: making impossible whatever an earlier leader may still have under way.
+
+Every pod that it may yet bind is patched, which changes the version that its Binding names. A pod
+that an earlier leader could come to know later is one of no concern: it may bind nothing any more
+by then.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from random import Random
+
+import msgspec
+
+from spillover.api.kubernetes import PodObject
+from spillover.core.pods import EPOCH_ANNOTATION, Pod, pod_from_wire
+from spillover.core.state import ClusterState
+from spillover.kube.backoff import Backoff
+from spillover.kube.listing import list_all
+from spillover.kube.session import MERGE_PATCH, ApiError, ApiSession, NoAnswerError
+from spillover.kube.signals import Signal
+
+_PATCH_SECONDS = 5.0
+_AT_ONCE = 12
+_TRIES = 3
+"""Of a patch, before the pod is doubted and the others go on without it."""
+_GONE = (404, 409, 422)
+"""There is no such pod, or one of the same name with another uid."""
+_LIVE = "status.phase!=Succeeded,status.phase!=Failed"
+
+_PODS = msgspec.json.Decoder(PodObject)
+_log = logging.getLogger(__name__)
+
+
+class Sweep:
+    """`schedulers` are the names of our scheduler's profiles; `clock` gives seconds. `progress` is
+    notified whenever pods of another policy may be placed."""
+
+    def __init__(
+        self,
+        state: ClusterState,
+        session: ApiSession,
+        schedulers: Iterable[str],
+        progress: Signal,
+        clock: Callable[[], float],
+        random: Random,
+    ) -> None:
+        self._state = state
+        self._session = session
+        self._schedulers = sorted(schedulers)
+        self._progress = progress
+        self._clock = clock
+        self._random = random
+        self._room = asyncio.Semaphore(_AT_ONCE)
+
+    async def run(self, epoch: int, last_pass_from: float) -> None:
+        """Opens the policies one by one, and returns when all are open. Pods whose patch fails stay
+        doubted: `settle_doubts` goes on with them. Raises ApiError and NoAnswerError when the pods
+        cannot be listed."""
+        begun = self._clock()
+        if begun < last_pass_from:
+            # What is done now need not be done in the last pass, for which pods wait.
+            await self._pass(epoch, is_last=False)
+            await asyncio.sleep(last_pass_from - self._clock())
+        count = await self._pass(epoch, is_last=True)
+        self._state.term.open_all()
+        self._progress.notify()
+        seconds = round(self._clock() - begun, 3)
+        doubted = len(self._state.ledger.doubted())
+        _log.info(
+            "swept", extra={"epoch": epoch, "pods": count, "doubted": doubted, "seconds": seconds}
+        )
+
+    async def settle_doubts(self, epoch: int) -> None:
+        """Never returns."""
+        backoff = Backoff(first=0.5, longest=20.0, random=self._random)
+        while True:
+            await asyncio.sleep(0.2 + backoff.next())
+            doubted = self._state.ledger.doubted()
+            if not doubted:
+                backoff.reset()
+            for pod in doubted:
+                await self._patch(pod, epoch)
+
+    async def _pass(self, epoch: int, *, is_last: bool) -> int:
+        """Returns how many pods were to be patched."""
+        listed: list[Pod] = []
+        for scheduler in self._schedulers:
+            select = {"fieldSelector": f"spec.schedulerName={scheduler},{_LIVE}"}
+            listed += await list_all(self._session, "/api/v1/pods", _pod, select)
+        for pod in listed:
+            self._state.learn(pod)  # what an earlier leader has bound, the watch may show later
+        unsettled = self._state.unsettled(listed, epoch)
+        if is_last:
+            others = {None, *(policy.key for policy in self._state.policies.all())} - set(unsettled)
+            for key in others:
+                self._state.term.open_policy(key)
+            self._progress.notify()
+        for key, pods in unsettled.items():
+            async with asyncio.TaskGroup() as group:
+                for pod in pods:
+                    group.create_task(self._settle(pod, epoch, doubtful=is_last))
+            if is_last:
+                self._state.term.open_policy(key)
+                self._progress.notify()
+        return sum(map(len, unsettled.values()))
+
+    async def _settle(self, pod: Pod, epoch: int, *, doubtful: bool) -> None:
+        backoff = Backoff(first=0.2, longest=1.0, random=self._random)
+        for _ in range(_TRIES):
+            async with self._room:
+                if await self._patch(pod, epoch):
+                    return
+            await asyncio.sleep(backoff.next())
+        if doubtful:
+            self._state.doubt(pod)
+
+    async def _patch(self, pod: Pod, epoch: int) -> bool:
+        """Whether no earlier leader can bind the pod any more."""
+        metadata = {"uid": pod.uid, "annotations": {EPOCH_ANNOTATION: str(epoch)}}
+        try:
+            content = await self._session.request(
+                "PATCH",
+                f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}",
+                body={"metadata": metadata},
+                content_type=MERGE_PATCH,
+                seconds=_PATCH_SECONDS,
+            )
+            self._state.learn(_pod(content))
+        except ApiError as error:
+            if error.status in _GONE:
+                return await self._is_gone(pod)
+            return self._failed(pod, error)
+        except (NoAnswerError, msgspec.MsgspecError, ValueError) as error:
+            return self._failed(pod, error)
+        return True
+
+    async def _is_gone(self, pod: Pod) -> bool:
+        """After a patch was refused: by whom? An admission policy also answers with a 422."""
+        path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
+        try:
+            found = _pod(await self._session.request("GET", path, seconds=_PATCH_SECONDS))
+        except ApiError as error:
+            return True if error.status == 404 else self._failed(pod, error)
+        except (NoAnswerError, msgspec.MsgspecError, ValueError) as error:
+            return self._failed(pod, error)
+        if found.uid != pod.uid:
+            return True
+        self._state.learn(found)
+        return bool(found.node) or self._failed(pod, "the patch is refused")
+
+    def _failed(self, pod: Pod, reason: object) -> bool:
+        where = {"namespace": pod.namespace, "pod": pod.name, "reason": str(reason)}
+        _log.warning("pod not swept", extra=where)
+        return False
+
+
+def _pod(raw: bytes | msgspec.Raw) -> Pod:
+    return pod_from_wire(_PODS.decode(raw))

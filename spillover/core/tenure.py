@@ -1,0 +1,129 @@
+"""What the scheduler's Lease says: whether its holder is the scheduler beside us, until when we may
+bind, and until when somebody else may.
+
+The scheduler and its extender share a Pod, so the Lease's holder tells by its host whose extender
+is to bind. We hold no Lease of our own: we may bind while the scheduler's runs, less a margin, for
+two schedulers overlap by about two seconds when one has lost touch.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+MARGIN_SECONDS = 2.0
+
+Turn = tuple[str, float]
+"""One uninterrupted time of one holder: its identity, and when it acquired the Lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """`holder` is `<host>_<id>`, or "" once released. `acquired` and `renewed` are in seconds since
+    1970 by the holder's clock; the holder has it for `seconds` after a renewal."""
+
+    holder: str
+    acquired: float
+    renewed: float
+    seconds: float
+
+    @property
+    def host(self) -> str:
+        return self.holder.rsplit("_", 1)[0]
+
+
+UNKNOWN_HOST = ""
+"""Of a holder before the first that we have seen."""
+
+
+class Tenure:
+    """`host` is our own hostname. `clock` gives seconds, never goes back, and runs on while the
+    machine sleeps; `wall_clock` gives those since 1970. The clocks are compared once for each
+    renewal, when it is seen: a step of the wall clock afterwards changes nothing."""
+
+    def __init__(
+        self, host: str, clock: Callable[[], float], wall_clock: Callable[[], float]
+    ) -> None:
+        self._host = host
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._lease: Lease | None = None
+        self._deadline = -inf
+        self._others: dict[str, float] = {}
+
+    def see(self, lease: Lease | None) -> None:
+        """The Lease as the watch shows it; None once it is deleted."""
+        now = self._clock()
+        self._lease = lease
+        self._deadline = -inf
+        self._others = {host: until for host, until in self._others.items() if until > now}
+        if lease is None or not lease.holder:
+            return
+        if lease.host == self._host:
+            self._deadline = now + self._left(lease, since=lease.renewed) - MARGIN_SECONDS
+        else:
+            self._others[lease.host] = now + lease.seconds
+
+    def may_have_missed(self) -> None:
+        """The Lease was read from a list: others may have had it until its holder acquired it."""
+        if self._lease is not None and self._lease.holder and self.turn is not None:
+            until = self._clock() + self._left(self._lease, since=self._lease.acquired)
+            self._others[UNKNOWN_HOST] = max(until, self._others.get(UNKNOWN_HOST, -inf))
+
+    @property
+    def turn(self) -> Turn | None:
+        """Ours, or None while the Lease is not."""
+        lease = self._lease
+        if lease is None or not lease.holder or lease.host != self._host:
+            return None
+        return (lease.holder, lease.acquired)
+
+    @property
+    def deadline(self) -> float:
+        """Until when we may bind, in seconds of the clock."""
+        return self._deadline
+
+    def others_until(self, besides: str | None = None) -> float:
+        """Until when an extender on another host may bind, in seconds of the clock. `besides` is a
+        host of which it is known that it does not."""
+        return max((until for host, until in self._others.items() if host != besides), default=-inf)
+
+    def _left(self, lease: Lease, since: float) -> float:
+        """Of the Lease's time, as it is seen; never more than all of it, whatever the clocks."""
+        return max(0.0, min(since + lease.seconds - self._wall_clock(), lease.seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """Who binds, as written on the epoch object. `state` is sweeping, open or drained: in order, no
+    binding of this process is under way any more, nor of any before it."""
+
+    host: str
+    process: str
+    turn: Turn | None
+    state: str
+
+
+SWEEPING, OPEN, DRAINED = "sweeping", "open", "drained"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to take over: whether to sweep, and when its last pass may begin, on the clock."""
+
+    sweep: bool
+    last_pass_from: float = -inf
+
+
+def plan(record: EpochRecord | None, process: str, tenure: Tenure, now: float) -> Plan:
+    """What a takeover must do about those who had the Lease before, in a turn of ours. `record` is
+    what the epoch object says; None: nobody ever led, or nobody can tell."""
+    if record is None:
+        return Plan(sweep=True, last_pass_from=tenure.others_until(besides=UNKNOWN_HOST))
+    mine = record.process == process
+    clean = record.state == DRAINED or (mine and record.state == OPEN)
+    if clean and tenure.others_until(besides=record.host) <= now:
+        return Plan(sweep=False)
+    if record.turn == tenure.turn and record.state == OPEN:
+        # An earlier process in this Pod, which has ended, took over from all others.
+        return Plan(sweep=True)
+    return Plan(sweep=True, last_pass_from=tenure.others_until())

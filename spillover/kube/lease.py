@@ -1,0 +1,85 @@
+"""Watching the Lease by which our scheduler is elected. Source: k8s.io/api/coordination/v1."""
+
+from collections.abc import Callable
+from random import Random
+
+import msgspec
+
+from spillover.api.kubernetes import ObjectMeta
+from spillover.core.instants import seconds_of
+from spillover.core.tenure import Lease, Tenure
+from spillover.kube.reflector import Reflector
+from spillover.kube.session import ApiSession
+from spillover.kube.signals import Signal
+
+
+class _LeaseSpec(msgspec.Struct, frozen=True, rename="camel"):
+    holder_identity: str | None = None
+    lease_duration_seconds: int | None = None
+    acquire_time: str | None = None
+    renew_time: str | None = None
+
+
+class _LeaseObject(msgspec.Struct, frozen=True):
+    metadata: ObjectMeta
+    spec: _LeaseSpec = _LeaseSpec()
+
+
+_LEASES = msgspec.json.Decoder(_LeaseObject)
+_LONGEST_SECONDS = 3600.0
+
+
+class LeaseSink:
+    """`changed` is notified of every change of whose turn it is."""
+
+    def __init__(self, tenure: Tenure, changed: Signal) -> None:
+        self._tenure = tenure
+        self._changed = changed
+
+    def put(self, item: Lease) -> None:
+        self._see(item)
+
+    def drop(self, item: Lease) -> None:  # noqa: ARG002 - a Sink's
+        self._see(None)
+
+    def keep(self, items: list[Lease], version: int) -> None:  # noqa: ARG002 - a Sink's
+        if not items:
+            self._see(None)
+        self._tenure.may_have_missed()
+
+    def _see(self, lease: Lease | None) -> None:
+        before = self._tenure.turn
+        self._tenure.see(lease)
+        if self._tenure.turn != before:
+            self._changed.notify()
+
+
+def lease_reflector(
+    session: ApiSession,
+    namespace: str,
+    name: str,
+    sink: LeaseSink,
+    random: Random,
+    clock: Callable[[], float],
+) -> Reflector[Lease]:
+    """Of this one Lease: more is not allowed by our Role."""
+    return Reflector(
+        session,
+        f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",
+        _lease,
+        sink,
+        random,
+        clock,
+        select={"fieldSelector": f"metadata.name={name}"},
+    )
+
+
+def _lease(raw: bytes | msgspec.Raw) -> Lease:
+    spec = _LEASES.decode(raw).spec
+    return Lease(
+        holder=spec.holder_identity or "",
+        # What is no instant was long ago: the Lease is then none to bind under.
+        acquired=seconds_of(spec.acquire_time or "") or 0.0,
+        renewed=seconds_of(spec.renew_time or "") or 0.0,
+        seconds=min(max(0.0, float(spec.lease_duration_seconds or 0)), _LONGEST_SECONDS),
+    )

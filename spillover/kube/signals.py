@@ -1,0 +1,27 @@
+"""Waiting for a condition that another task may make true."""
+
+import asyncio
+from collections.abc import Callable
+
+
+class Signal:
+    """Notified of every change that may make a condition true."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Event()
+
+    def notify(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def until(self, condition: Callable[[], bool], seconds: float | None = None) -> bool:
+        """Whether the condition is true, now or within so many seconds."""
+        if condition():
+            return True
+        try:
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
