@@ -20,6 +20,8 @@ from spillover.kube.binder import Binder, Bound, Busy, Changed, Order, Refused, 
 BIND_SECONDS = 10.0
 """Below the scheduler's httpTimeout of 15 s, so that it hears what became of its request."""
 
+LEASE_OVER = "the scheduler's Lease is not ours any more, or about to run out"
+
 _TRIES = 4
 """The version changes between filter and bind for every pod with PreBind work."""
 
@@ -80,14 +82,16 @@ class Binding:
                 if claim == OUTRANKED:
                     self._lease.outranked()
                 return self._failed("no-claim", claim, where)
+            until = self._lease.may_bind_until()
             where |= {"policy": claim.policy, "unit": claim.unit}
-            outcome = await self._execute(claim, min(deadline, self._lease.may_bind_until()))
+            outcome = await self._execute(claim, min(deadline, until))
             match outcome:
                 case Bound():
                     _log.info("bound", extra=where)
                     return BindResult()
                 case Refused():
-                    return self._failed("refused", outcome.reason, where)
+                    reason = LEASE_OVER if until <= self._clock() else outcome.reason
+                    return self._failed("refused", reason, where)
                 case None:
                     reason = "it is not known yet whether the binding was executed"
                     return self._failed("unknown", reason, where)

@@ -24,7 +24,7 @@ REPLACED_LABELS_ANNOTATION = "spillover.dev/replaced-labels"
 the value it had before or null. If that binding fails, the next one starts from there."""
 
 _FENCE_SECONDS = 10.0
-_NO_TIME = "there is no time left for the binding, or the scheduler's Lease is about to run out"
+_NO_TIME = "there was no time left for the binding"
 _FIRST_WITH_LABELS = (1, 35)
 
 
