@@ -17,6 +17,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the full counts of the issues' must-show lines; without it, those that fit CI",
     )
 
+    parser.addoption("--runs", type=int, help="schedules of faults to run")
+    parser.addoption("--seed", type=int, help="of the first schedule of faults")
+
 
 @pytest.fixture(scope="session")
 def full(request: pytest.FixtureRequest) -> bool:

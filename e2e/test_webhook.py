@@ -259,7 +259,7 @@ async def test_mutated_pods_through_the_api_server(nodes: Scene, *, full: bool) 
     await credentials.reload()
     url = f"{credentials.server}/api/v1/namespaces/{nodes.namespace}/pods?dryRun=All"
     headers = {"Content-Type": "application/json", **await credentials.headers()}
-    chance = Random(20261124)  # noqa: S311 - a seed, no secret
+    chance = Random(20261124)
     outcomes: Counter[int] = Counter()
     connector = aiohttp.TCPConnector(ssl=credentials.ssl_context())
     async with aiohttp.ClientSession(connector=connector) as session:

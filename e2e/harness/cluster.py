@@ -68,7 +68,8 @@ class ClusterError(Exception):
 @dataclass(frozen=True)
 class Options:
     """What a cluster is made with. `components`: with those of Spillover; `audit`: the API server
-    writes down who patched which pod, see `Cluster.audited`."""
+    writes down who patched which pod, see `Cluster.audited`. `lease` is duration, renew deadline
+    and retry period of the scheduler's Lease in seconds, in place of those in manifests/."""
 
     scheduler_replicas: int = 1
     webhook_replicas: int = 1
@@ -76,6 +77,7 @@ class Options:
     components: bool = True
     feature_gates: str = ""
     audit: bool = False
+    lease: tuple[float, float, float] | None = None
 
 
 class Cluster:
@@ -182,6 +184,8 @@ class Cluster:
         found = services(objects, relays)
         self._apply_manifests(redirected(objects, found))
         config_maps = {o["metadata"]["name"]: o for o in objects if o["kind"] == "ConfigMap"}
+        if options.lease is not None:
+            _set_lease(config_maps, options.lease)
         replicas = {"scheduler": options.scheduler_replicas, "webhook": options.webhook_replicas}
         started: dict[str, list[pods.Pod]] = {}
         for deployment in (o for o in objects if o["kind"] == "Deployment"):
@@ -213,6 +217,7 @@ class Cluster:
         for pod in (pod for replicas_of in started.values() for pod in replicas_of):
             for container in pod.containers:
                 self._wait(f"{pod.name}/{container.name}", partial(answers, container.probe))
+        self._check_hostnames(started["scheduler"])
         self._wait("a leader among the schedulers", self._has_leader)
         self._wait("admission of policies", self._admits_policies)
 
@@ -276,6 +281,15 @@ class Cluster:
             )
         self._children.append(helper)
 
+    def _check_hostnames(self, replicas: Sequence[pods.Pod]) -> None:
+        """Replicas tell each other apart by their hostnames."""
+        names = [(self.pod_folder(pod.name) / "hostname").read_text() for pod in replicas]
+        if len(set(names)) < len(names):
+            raise ClusterError(
+                "several replicas of the scheduler need hostnames of their own, and this system"
+                f" allows none (no UTS namespace): see {self.pod_folder(replicas[0].name)}"
+            )
+
     def _keep_logs(self) -> None:
         """What a failed start has written, outside the folder that is about to go."""
         saved = cache() / "failed" / self.name
@@ -289,11 +303,7 @@ class Cluster:
 
     def restart(self, component: str, between: Callable[[], None] = lambda: None) -> None:
         """Kills a part of the control plane, calls `between`, and starts it again as it was."""
-        (old,) = (
-            process
-            for process in processes.find(self.folder)
-            if Path(processes.program(process)).name == component
-        )
+        (old,) = self.processes_of(component)
         command = processes.command(old)
         os.kill(old, signal.SIGKILL)
         self._wait(f"the end of {component}", lambda: not processes.is_alive(old))
@@ -309,6 +319,14 @@ class Cluster:
                 start_new_session=True,
             )
         self._children.append(started)
+
+    def processes_of(self, component: str) -> list[int]:
+        """Ids of the processes of a part of the control plane, such as etcd."""
+        return [
+            process
+            for process in processes.find(self.folder)
+            if Path(processes.program(process)).name == component
+        ]
 
     # --- use -----------------------------------------------------------------------------------
 
@@ -455,6 +473,18 @@ def answers(url: str | None) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, TimeoutError, OSError):
         return False
+
+
+def _set_lease(config_maps: dict[str, Object], seconds: tuple[float, float, float]) -> None:
+    """In the scheduler's configuration."""
+    for config_map in config_maps.values():
+        for name, text in config_map.get("data", {}).items():
+            parsed = yaml.safe_load(text)
+            if isinstance(parsed, dict) and parsed.get("kind") == "KubeSchedulerConfiguration":
+                keys = ("leaseDuration", "renewDeadline", "retryPeriod")
+                durations = (f"{int(each * 1000)}ms" for each in seconds)
+                parsed["leaderElection"].update(zip(keys, durations, strict=True))
+                config_map["data"][name] = yaml.safe_dump(parsed, sort_keys=False)
 
 
 def _documents(objects: tuple[Object, ...]) -> str:

@@ -25,6 +25,7 @@ _TIERS = {
     "contract": "tests/contract",
     "cluster": "tests/cluster",
     "e2e": "e2e",
+    "faults": "e2e/faults",
 }
 
 

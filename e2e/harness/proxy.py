@@ -91,6 +91,8 @@ class Proxy:
         self.url = ""
         self.delayed: list[Request] = []
         self.requests: list[tuple[float, Request]] = []
+        self._clients: set[asyncio.Transport] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._target = ""
         self._http: aiohttp.ClientSession | None = None
 
@@ -98,6 +100,7 @@ class Proxy:
     async def before(self, kubeconfig: Path, address: str = "127.0.0.1") -> AsyncIterator["Proxy"]:
         """Runs it in front of the API server of a kubeconfig, with its client certificate for
         requests that have no credentials of their own."""
+        self._loop = asyncio.get_running_loop()
         self._target, context = _api_server(kubeconfig)
         connector = aiohttp.TCPConnector(ssl=context, limit=0)
         app = web.Application(client_max_size=64 * 2**20)
@@ -117,14 +120,47 @@ class Proxy:
                 await runner.cleanup()
 
     async def release(self) -> list[int]:
-        """Sends the delayed requests on. Returns the API server's status for each."""
+        """Sends the delayed requests on. Returns the API server's status for each that it answers."""
         statuses = []
-        for request in self.delayed:
-            async with self._send(request) as answer:
-                statuses.append(answer.status)
+        while self.delayed:
+            try:
+                async with self._send(self.delayed.pop()) as answer:
+                    statuses.append(answer.status)
+            except (aiohttp.ClientError, OSError):
+                continue
         return statuses
 
+    def release_from_outside(self) -> list[int]:
+        """`release`, from another thread than the proxy's."""
+        if self._loop is None:
+            raise RuntimeError("the proxy is not running")
+        return asyncio.run_coroutine_threadsafe(self.release(), self._loop).result(_START_SECONDS)
+
+    def in_loop(self, act: Callable[[], object]) -> None:
+        """Does something in the proxy's thread."""
+        if self._loop is None:
+            raise RuntimeError("the proxy is not running")
+        self._loop.call_soon_threadsafe(act)
+
+    def break_all(self) -> None:
+        """Breaks every connection that a request is being answered on."""
+        for transport in list(self._clients):
+            transport.abort()
+
     async def _handle(self, incoming: web.Request) -> web.StreamResponse:
+        transport = incoming.transport
+        if not isinstance(transport, asyncio.Transport):
+            return web.Response()  # the client has hung up already
+        self._clients.add(transport)
+        try:
+            return await self._treat(incoming)
+        except (aiohttp.ClientError, OSError):
+            _break(incoming)
+            return web.Response()
+        finally:
+            self._clients.discard(transport)
+
+    async def _treat(self, incoming: web.Request) -> web.StreamResponse:
         request = Request(
             incoming.method, incoming.path_qs, dict(incoming.headers), await incoming.read()
         )

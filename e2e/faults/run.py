@@ -1,0 +1,145 @@
+"""One run: a policy of three limited units, pods that churn, faults, and the judgment."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from faults.api import Api, ApiFailureError
+from faults.churn import Churn, scale
+from faults.ground import REPLICAS, Ground, until
+from faults.injections import strike
+from faults.plan import Action, Plan
+from harness import scenes
+from harness.watch import is_live, node_of
+
+Object = dict[str, Any]
+
+LIMITS = {"virtual": 3, "prepaid": 4, "postpaid": 3}
+_CALM_SECONDS = 90.0
+"""For the leftovers to go: a reservation that nobody uses lives for 60 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`highest` is the most live pods seen in each unit at any moment; `recovery` is in seconds
+    from the end of the faults until every pod that fits was bound."""
+
+    plan: Plan
+    highest: dict[str, int]
+    moved: list[str]
+    events: int
+    recovery: float
+
+    @property
+    def overshoot(self) -> int:
+        return max(max(0, self.highest.get(unit, 0) - most) for unit, most in LIMITS.items())
+
+
+def run(
+    ground: Ground, plan: Plan, recover_seconds: float, *, deployment: Callable[[str], Object]
+) -> Outcome:
+    """`deployment` makes the load, named `load`, of a namespace. Raises TimeoutError when pods that
+    fit are not bound in time or reservations are left over."""
+    namespace = f"faults-{plan.seed}-{time.time_ns() % 1_000_000}"
+    prepare(ground, namespace, deployment(namespace))
+    try:
+        with Churn(ground.api, namespace, plan.seed):
+            _strike_all(ground, plan.actions)
+        replicas = Random(plan.seed).randint(4, 16)
+        insist(lambda: scale(ground.api, namespace, replicas))
+        recovery = until(
+            lambda: settled(ground.api, namespace, replicas), recover_seconds, f"bound: {plan}"
+        )
+        until(lambda: nothing_left(ground), _CALM_SECONDS, f"no reservation left: {plan}")
+        until(lambda: _judge_knows(ground, namespace), 30, "the judge is up to date")
+        found = ground.judge.report(namespace)
+    finally:
+        ground.proxy.requests.clear()
+        clear(ground, namespace)
+    return Outcome(plan, found["highest"], found["moved"], found["events"], recovery)
+
+
+def prepare(ground: Ground, namespace: str, load: Object) -> None:
+    ground.cluster.kubectl("create", "namespace", namespace)
+    ground.cluster.kubectl("wait", "--for=create", "sa/default", "-n", namespace, "--timeout=60s")
+    units = [
+        {"resource": "eci", "max": LIMITS["virtual"]},
+        {"resource": "ecs", "nodeSelector": {"pool": "prepaid"}, "max": LIMITS["prepaid"]},
+        {"resource": "ecs", "nodeSelector": {"pool": "postpaid"}, "max": LIMITS["postpaid"]},
+    ]
+    policy = scenes.policy(scenes.ACK, namespace, "load", selector={"app": "load"}, units=units)
+    ground.cluster.create(policy, load)
+
+
+def clear(ground: Ground, namespace: str) -> None:
+    ground.cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+    ground.cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--force", "--wait=false")
+
+
+def _strike_all(ground: Ground, actions: tuple[Action, ...]) -> None:
+    """Returns when the last fault is healed. Raises what one of them could not do."""
+    failures: list[BaseException] = []
+    begun = time.monotonic()
+
+    def act(action: Action) -> None:
+        time.sleep(max(0.0, begun + action.at - time.monotonic()))
+        leader = ground.leader()
+        replica = leader if action.leader else (leader + 1) % REPLICAS
+        try:
+            strike(ground, action.fault, replica, action.lasts)
+        except BaseException as failure:  # noqa: BLE001 - told to whoever waits for the thread
+            failures.append(failure)
+
+    threads = [threading.Thread(target=act, args=(action,), daemon=True) for action in actions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=180)
+    if failures:
+        raise failures[0]
+
+
+def settled(api: Api, namespace: str, replicas: int) -> bool:
+    """All pods are there, and as many as fit are on nodes."""
+    try:
+        pods = [pod for pod in api.pods(namespace) if is_live(pod)]
+    except ApiFailureError:
+        return False
+    owned = sum(1 for pod in pods if "ownerReferences" in pod["metadata"])
+    bound = sum(1 for pod in pods if node_of(pod))
+    return owned == replicas and bound == min(len(pods), sum(LIMITS.values()))
+
+
+def nothing_left(ground: Ground) -> bool:
+    """No replica has a reservation, a binding under way or a pod in doubt, and one leads."""
+    names = ("spillover_reservations", "spillover_bindings_in_flight", "spillover_doubted_pods")
+    left = [ground.metric(replica, name) for replica in range(REPLICAS) for name in names]
+    leading = [ground.metric(replica, "spillover_epoch") for replica in range(REPLICAS)]
+    return all(value == 0 for value in left) and sum(1 for epoch in leading if epoch) == 1
+
+
+def _judge_knows(ground: Ground, namespace: str) -> bool:
+    try:
+        pods = ground.api.pods(namespace)
+    except ApiFailureError:
+        return False
+    bound = Counter(node_of(pod) for pod in pods if is_live(pod) and node_of(pod))
+    told: dict[str, int] = ground.judge.report(namespace)["now"]
+    return sum(bound.values()) == sum(told.values())
+
+
+def insist(act: Callable[[], object], seconds: float = 60.0) -> None:
+    """Until the API server takes it."""
+
+    def done() -> bool:
+        try:
+            act()
+        except ApiFailureError:
+            return False
+        return True
+
+    until(done, seconds, "the API server takes a request")
