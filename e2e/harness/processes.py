@@ -46,12 +46,14 @@ def program(process: int) -> str:
 
 
 def is_alive(process: int) -> bool:
-    """Whether it runs; one that nobody has waited for yet does not."""
+    """Whether any of its threads runs; one that nobody has waited for yet does not. After SIGKILL
+    the first thread may be a zombie while others still hold the sockets open."""
     try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return False
-    return state != "Z"
+    state, threads = fields[0], int(fields[17])  # the zombie counts as one
+    return state != "Z" or threads > 1
 
 
 def end_all(folder: Path) -> None:

@@ -141,13 +141,17 @@ class Sweep:
         try:
             found = _pod(await self._session.request("GET", path, seconds=_PATCH_SECONDS))
         except ApiError as error:
-            return True if error.status == 404 else self._failed(pod, error)
+            return self._gone(pod) if error.status == 404 else self._failed(pod, error)
         except (NoAnswerError, msgspec.MsgspecError, ValueError) as error:
             return self._failed(pod, error)
         if found.uid != pod.uid:
-            return True
+            return self._gone(pod)
         self._state.learn(found)
         return bool(found.node) or self._failed(pod, "the patch is refused")
+
+    def _gone(self, pod: Pod) -> bool:
+        self._state.ledger.trust(pod.uid)  # the watch may have told so before it was doubted
+        return True
 
     def _failed(self, pod: Pod, reason: object) -> bool:
         where = {"namespace": pod.namespace, "pod": pod.name, "reason": str(reason)}

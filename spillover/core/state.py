@@ -165,7 +165,10 @@ class ClusterState:
 
     def doubt(self, pod: Pod) -> None:
         """An earlier leader may yet bind the pod, at this version: it counts in every unit that its
-        policy has."""
+        policy has. Not so if it has another version by now, or is gone."""
+        now = self._pods.get(pod.uid)
+        if now is None or now.node or now.version > pod.version:
+            return
         policy = self.policy_of(pod)
         units: tuple[UnitKey, ...] = ()
         if isinstance(policy, Policy):

@@ -13,8 +13,9 @@ from spillover.core.claims import Claim
 from spillover.core.conventions import NodeConventions
 from spillover.core.dialects import load
 from spillover.core.ledger import RESERVATION_SECONDS, SLOW_RESERVATION_SECONDS
-from spillover.core.pods import Pod
+from spillover.core.pods import EPOCH_ANNOTATION, Pod
 from spillover.core.policy import Policy, UnitKey
+from spillover.core.term import NOT_LEADING, OUTRANKED
 from spillover.core.verdicts import Placement, Rejected
 
 COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -448,3 +449,59 @@ def test_a_refused_bind_changes_nothing() -> None:
     assert reason == "node(s) belong to no unit of ResourcePolicy policy"
     assert world.taken(policy) == 1
     assert isinstance(world.cache.claim("one", "vk"), Claim)
+
+
+def test_a_doubted_pod_counts_in_every_unit_until_its_version_changes() -> None:
+    policy = ack_policy({"resource": "eci", "max": 1}, {"resource": "ecs", "max": 1})
+    world = World(policy)
+    doubted = pod("doubted", version=5)
+    world.cache.put_pod(doubted)
+    world.cache.doubt(doubted)
+    assert [world.taken(policy, index) for index in (0, 1)] == [1, 1]
+    assert world.place(pod("other"), "vk") == "eci is at its max of 1"
+    assert world.place(doubted, "vk") == "eci"  # itself it may have either
+    world.cache.put_pod(replace(doubted, version=6))
+    assert world.place(pod("other"), "real") == "ecs"
+
+
+def test_no_doubt_is_left_of_a_pod_that_has_changed_or_is_gone() -> None:
+    policy = ack_policy({"resource": "eci", "max": 1})
+    world = World(policy)
+    for uid in ("changed", "gone"):
+        world.cache.put_pod(pod(uid, version=5))
+    world.cache.put_pod(pod("changed", version=6))
+    world.cache.drop_pod("gone", 7)
+    for uid in ("changed", "gone"):
+        world.cache.doubt(pod(uid, version=5))
+    assert world.cache.ledger.doubted() == []
+
+
+def test_a_policy_that_comes_later_counts_doubts_and_bindings_under_way() -> None:
+    world = World()
+    doubted, flying = pod("doubted", version=5), pod("flying")
+    for each in (doubted, flying):
+        world.cache.put_pod(each)
+    world.cache.doubt(doubted)
+    world.place(flying, "vk")
+    world.claim("flying", "vk")
+    policy = ack_policy({"resource": "eci", "max": 5})
+    world.cache.put_policy(policy)
+    assert world.taken(policy) == 2
+
+
+def test_the_end_of_a_term_ends_reservations_but_no_binding() -> None:
+    policy = ack_policy({"resource": "eci", "max": 5})
+    world = World(policy)
+    for uid in ("reserved", "flying"):
+        world.cache.put_pod(pod(uid))
+        world.place(pod(uid), "vk")
+    world.claim("flying", "vk")
+    world.cache.end_term()
+    assert world.taken(policy) == 1
+    assert world.cache.claim("reserved", "vk") == NOT_LEADING
+
+
+def test_a_pod_of_a_newer_epoch_is_not_bound() -> None:
+    world = World(ack_policy({"resource": "eci", "max": 5}))
+    world.cache.put_pod(pod("swept", annotations={EPOCH_ANNOTATION: "2"}))
+    assert world.cache.claim("swept", "vk") == OUTRANKED
