@@ -120,7 +120,7 @@ class Proxy:
                 await runner.cleanup()
 
     async def release(self) -> list[int]:
-        """Sends the delayed requests on. Returns the API server's status for each that it answers."""
+        """Sends the delayed requests on. Returns the API server's status for each answer."""
         statuses = []
         while self.delayed:
             try:

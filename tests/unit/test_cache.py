@@ -482,9 +482,9 @@ def test_a_policy_that_comes_later_counts_doubts_and_bindings_under_way() -> Non
     for each in (doubted, flying):
         world.cache.put_pod(each)
     world.cache.doubt(doubted)
-    world.place(flying, "vk")
-    world.claim("flying", "vk")
-    policy = ack_policy({"resource": "eci", "max": 5})
+    world.place(flying, "real")
+    world.claim("flying", "real")
+    policy = ack_policy({"resource": "ecs", "max": 5})
     world.cache.put_policy(policy)
     assert world.taken(policy) == 2
 
