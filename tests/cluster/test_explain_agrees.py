@@ -384,7 +384,8 @@ async def extender(
     session: ApiSession,
 ) -> AsyncIterator[tuple[SchedulingCache, TestClient[Any, Any]]]:
     """The extender's application on watches of the API server."""
-    cache = leading(SchedulingCache(NodeConventions(), time.monotonic, time.time, lambda: 0.5))
+    conventions = NodeConventions(schedulers=frozenset({"nobody"}))
+    cache = leading(SchedulingCache(conventions, time.monotonic, time.time, lambda: 0.5))
     watches = reflectors(session, cache, Random(1), time.monotonic)
     metrics = Metrics(cache, watches)
     binder = Binder(session, labels_in_binding=True, clock=time.monotonic)
