@@ -11,7 +11,7 @@ from harness import scenes
 
 Object = dict[str, Any]
 
-_LOAD = {"app": "load"}
+LOAD = {"app": "load"}
 _MOST_REPLICAS = 16
 _MOST_BARE = 4
 
@@ -60,7 +60,7 @@ class Churn:
             case 1 if self._count - chance.randrange(_MOST_BARE) < _MOST_REPLICAS:
                 self._count += 1
                 name = f"bare-{self._count}"
-                body = scenes.pod(self._namespace, name, "spillover-scheduler", labels=_LOAD)
+                body = scenes.pod(self._namespace, name, "spillover-scheduler", labels=LOAD)
                 self._api.request("POST", pods, body)
             case _:
                 there = self._api.pods(self._namespace)

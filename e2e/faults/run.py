@@ -5,11 +5,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any
 
 from faults.api import Api, ApiFailureError
-from faults.churn import Churn, scale
+from faults.churn import LOAD, Churn, scale
 from faults.ground import REPLICAS, Ground, until
 from faults.injections import strike
 from faults.plan import Action, Plan
@@ -49,10 +50,14 @@ def run(
     try:
         with Churn(ground.api, namespace, plan.seed):
             _strike_all(ground, plan.actions)
-        replicas = Random(plan.seed).randint(4, 16)
-        insist(lambda: scale(ground.api, namespace, replicas))
+        chance = Random(plan.seed)
+        insist(lambda: scale(ground.api, namespace, chance.randint(0, 16)))
+        count = chance.randint(4, 14)
+        for number in range(count):
+            body = scenes.pod(namespace, f"last-{number}", "spillover-scheduler", labels=LOAD)
+            insist(partial(create, ground.api, body))
         recovery = until(
-            lambda: settled(ground.api, namespace, replicas), recover_seconds, f"bound: {plan}"
+            lambda: settled(ground.api, namespace, count), recover_seconds, f"bound: {plan}"
         )
         until(lambda: nothing_left(ground), _CALM_SECONDS, f"no reservation left: {plan}")
         until(lambda: _judge_knows(ground, namespace), 30, "the judge is up to date")
@@ -103,15 +108,26 @@ def _strike_all(ground: Ground, actions: tuple[Action, ...]) -> None:
         raise failures[0]
 
 
-def settled(api: Api, namespace: str, replicas: int) -> bool:
-    """All pods are there, and as many as fit are on nodes."""
+def create(api: Api, pod: Object) -> None:
+    """Unless it is there already: an answer may have been lost."""
+    try:
+        api.request("POST", f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods", pod)
+    except ApiFailureError as failure:
+        if failure.status != 409:
+            raise
+
+
+def settled(api: Api, namespace: str, last: int) -> bool:
+    """The pods that were made last are there, and of all pods as many as fit are on nodes. How many
+    pods the Deployment has is not ours: around a restart of the API server the ReplicaSet
+    controller may wait for five minutes before it makes any."""
     try:
         pods = [pod for pod in api.pods(namespace) if is_live(pod)]
     except ApiFailureError:
         return False
-    owned = sum(1 for pod in pods if "ownerReferences" in pod["metadata"])
+    made = sum(1 for pod in pods if pod["metadata"]["name"].startswith("last-"))
     bound = sum(1 for pod in pods if node_of(pod))
-    return owned == replicas and bound == min(len(pods), sum(LIMITS.values()))
+    return made == last and bound == min(len(pods), sum(LIMITS.values()))
 
 
 def nothing_left(ground: Ground) -> bool:
