@@ -146,8 +146,7 @@ class Leading:
             await self._sweep.run(epoch, steps.last_pass_from)
             self._written = await self._write(turn, OPEN, written)
         else:
-            self._state.term.open_all()
-            self._changed.notify()
+            await self._sweep.catch_up()
         where = {"epoch": epoch, "holder": turn[0], "swept": steps.sweep}
         _log.info("leading", extra=where)
         return epoch

@@ -71,6 +71,14 @@ class Sweep:
             "swept", extra={"epoch": epoch, "pods": count, "doubted": doubted, "seconds": seconds}
         )
 
+    async def catch_up(self) -> None:
+        """Opens all policies, where nothing is to be swept. What the one before has bound, the
+        watch may not have shown yet. Raises as `run` does."""
+        for pod in await self._list():
+            self._state.learn(pod)
+        self._state.term.open_all()
+        self._progress.notify()
+
     async def settle_doubts(self, epoch: int) -> None:
         """Never returns."""
         backoff = Backoff(first=0.5, longest=20.0, random=self._random)
@@ -84,12 +92,9 @@ class Sweep:
 
     async def _pass(self, epoch: int, *, is_last: bool) -> int:
         """Returns how many pods were to be patched."""
-        listed: list[Pod] = []
-        for scheduler in self._schedulers:
-            select = {"fieldSelector": f"spec.schedulerName={scheduler},{_LIVE}"}
-            listed += await list_all(self._session, "/api/v1/pods", _pod, select)
+        listed = await self._list()
         for pod in listed:
-            self._state.learn(pod)  # what an earlier leader has bound, the watch may show later
+            self._state.learn(pod)
         unsettled = self._state.unsettled(listed, epoch)
         if is_last:
             others = {None, *(policy.key for policy in self._state.policies.all())} - set(unsettled)
@@ -104,6 +109,14 @@ class Sweep:
                 self._state.term.open_policy(key)
                 self._progress.notify()
         return sum(map(len, unsettled.values()))
+
+    async def _list(self) -> list[Pod]:
+        """Every live pod of ours, as it is now or later."""
+        listed: list[Pod] = []
+        for scheduler in self._schedulers:
+            select = {"fieldSelector": f"spec.schedulerName={scheduler},{_LIVE}"}
+            listed += await list_all(self._session, "/api/v1/pods", _pod, select)
+        return listed
 
     async def _settle(self, pod: Pod, epoch: int, *, doubtful: bool) -> None:
         backoff = Backoff(first=0.2, longest=1.0, random=self._random)
