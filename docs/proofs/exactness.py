@@ -4,9 +4,9 @@ A small world: three pods of one policy whose only unit has room for two. Extend
 open; extender 1 stands by. All that may happen, in any order: filter, bind (claimed, sent and
 executed in three steps, so that a process may stand still in between), answers that are lost, old
 requests that are executed late, fences, reservations that expire, watches that lag by any time,
-orderly ends, the Lease passing to the other one before or after the deadline of the first, a process that does
-not notice that, a crash with and without a restart, sweeps step by step, a refused patch, pods
-that are created and deleted. What is claimed: never more than two pods are bound.
+the Lease passing to the other one before or after the deadline of the first, a process that does
+not notice that, orderly ends, a crash with and without a restart, sweeps step by step, a refused
+patch, pods that are created and deleted. What is claimed: never more than two pods are bound.
 
 The five guards can be switched off one by one; each must then be missed.
 
@@ -29,7 +29,7 @@ GUARDS = ("sweep", "precondition", "recheck", "deadline", "fence")
 
 
 class Local(NamedTuple):
-    """What one extender knows of one pod. `version` is that of its newest view, -1 before the first;
+    """What one extender knows of a pod. `version` is that of its newest view, -1 before the first;
     `held` is the state of its slot, with the version that was taken for the binding:
 
     "" none, R reserved, C claimed (may bind, has not sent yet), S sent, U outcome unknown,
@@ -45,8 +45,8 @@ class Local(NamedTuple):
 
 
 class PodState(NamedTuple):
-    """The truth about a pod: 0 not yet created, 1 live, 2 deleted; and the bindings on their way, by
-    the version they name."""
+    """The truth about a pod: 0 not yet created, 1 live, 2 deleted; and the bindings on their way,
+    by the version they name."""
 
     life: int
     version: int = 0
@@ -143,8 +143,10 @@ class World:
         if state.holder != who and extender.mode in ("waiting", "sweeping", "open"):
             # It may notice, or not yet. What it has sent stays to be settled.
             yield f"{who} steps down", _stepped_down(state, who)
-        if extender.mode == "open" and state.left[CRASHES] and all(
-            pod.local[who].held not in ("C", "S", "U", "D") for pod in state.pods
+        if (
+            extender.mode == "open"
+            and state.left[CRASHES]
+            and all(pod.local[who].held not in ("C", "S", "U", "D") for pod in state.pods)
         ):
             yield f"{who} ends in order", _spent(self._drained(state, who), CRASHES)
         if state.holder == who and extender.mode == "idle":
@@ -171,24 +173,26 @@ class World:
             yield f"{who} takes over from who has drained", changed
 
     def _begin_sweep(self, state: State, who: int) -> State:
-        """The last pass: a consistent list, of which those with an older epoch are to be patched."""
+        """The last pass: a consistent list, of which those of an older epoch are to be patched."""
         listed = _listed(state, who)
         extender = state.extenders[who]
-        pods = []
-        for pod in listed.pods:
+
+        def to_sweep(pod: PodState) -> PodState:
             local = pod.local[who]
             stale = pod.life == 1 and not pod.bound and pod.epoch < extender.epoch
-            if stale and self._on["sweep"] and local.held in ("", "R"):
-                pod = _with_local(pod, who, local._replace(held="P", taken=pod.version))
-            pods.append(pod)
-        swept = listed._replace(pods=tuple(pods))
+            if not stale or not self._on["sweep"] or local.held not in ("", "R"):
+                return pod
+            return _with_local(pod, who, local._replace(held="P", taken=pod.version))
+
+        swept = listed._replace(pods=tuple(map(to_sweep, listed.pods)))
         return _with_extender(swept, who, extender._replace(mode="sweeping", heir=False))
 
     # --- the API server -------------------------------------------------------------------------
 
     def _api_server(self, state: State, index: int, pod: PodState) -> Iterator[Step]:
         if pod.life == 0:
-            yield f"pod {index} is created", _with_pod(state, index, pod._replace(life=1, version=1))
+            made = pod._replace(life=1, version=1)
+            yield f"pod {index} is created", _with_pod(state, index, made)
         if pod.life == 1 and state.left[DELETES]:
             gone = pod._replace(life=2, version=pod.version + 1, bound=False)
             yield f"pod {index} is deleted", _spent(_with_pod(state, index, gone), DELETES)
@@ -222,41 +226,51 @@ class World:
         if matters and pod.life and news != (local.version, local.epoch, local.bound, local.gone):
             seen = _with_local(pod, who, _seen(local, pod))
             yield f"{who} sees pod {index}", _with_pod(state, index, seen)
-
-        def become(what: str, held: str, taken: int = -1) -> Step:
-            changed = _with_local(pod, who, local._replace(held=held, taken=taken))
-            return f"{who} {what} pod {index}", _with_pod(state, index, changed)
-
-        is_free = local.version >= 0 and not (local.bound or local.gone)
-        has_room = _count(state, who, besides=index) < MAX
-        if extender.mode == "open" and is_free and local.held == "" and has_room:
-            yield become("places", "R")
         if local.held == "R":
-            yield become("lets expire the reservation of", "")
-        if extender.mode == "open" and is_free and local.epoch <= extender.epoch:
-            in_time = not extender.late or not self._on["deadline"]
-            may = local.held == "R" or (
-                local.held in ("", "D") and (has_room or not self._on["recheck"])
-            )
-            if may and in_time:
-                yield become("claims", "C", local.version)
+            yield _become(state, who, index, "lets expire the reservation of", "")
+        if extender.mode == "open" and local.version >= 0 and not (local.bound or local.gone):
+            yield from self._place(state, who, index)
+        if local.held in ("C", "S", "U"):
+            yield from self._bind(state, who, index)
+        if local.held in ("P", "D") and pod.life:
+            yield f"{who} sweeps pod {index}", _with_pod(state, index, _swept(pod, who, extender))
+        if local.held == "P" and state.left[REFUSALS]:
+            refused = _become(state, who, index, "is refused the patch of", "D", local.taken)
+            yield refused[0], _spent(refused[1], REFUSALS)
+
+    def _place(self, state: State, who: int, index: int) -> Iterator[Step]:
+        """Of a pod that is free for all that is known."""
+        extender, local = state.extenders[who], state.pods[index].local[who]
+        has_room = _count(state, who, besides=index) < MAX
+        if local.held == "" and has_room:
+            yield _become(state, who, index, "places", "R")
+        unreserved = local.held in ("", "D") and (has_room or not self._on["recheck"])
+        in_time = not extender.late or not self._on["deadline"]
+        if (local.held == "R" or unreserved) and in_time and local.epoch <= extender.epoch:
+            yield _become(state, who, index, "claims", "C", local.version)
+
+    def _bind(self, state: State, who: int, index: int) -> Iterator[Step]:
+        pod = state.pods[index]
+        local = pod.local[who]
         if local.held == "C":
             after = _with_local(pod, who, local._replace(held="S"))
             after = after._replace(sent=tuple(sorted((*pod.sent, local.taken))))
             yield f"{who} sends the binding of pod {index}", _with_pod(state, index, after)
         if local.held == "S" and state.left[UNHEARD]:
             held = "U" if self._on["fence"] else ""
-            what, unheard = become("waits no longer for", held, local.taken)
-            yield what, _spent(unheard, UNHEARD)
+            unheard = _become(state, who, index, "waits no longer for", held, local.taken)
+            yield unheard[0], _spent(unheard[1], UNHEARD)
         if local.held == "U" and local.version > local.taken:
-            yield become("has seen a newer version of", "B" if local.bound else "")
+            held = "B" if local.bound else ""
+            yield _become(state, who, index, "has seen a newer version of", held)
         if local.held == "U":
             yield f"{who} fences pod {index}", _with_pod(state, index, _fenced(pod, who))
-        if local.held in ("P", "D") and pod.life:
-            yield f"{who} sweeps pod {index}", _with_pod(state, index, _swept(pod, who, extender))
-        if local.held == "P" and state.left[REFUSALS]:
-            what, doubted = become("is refused the patch of", "D", local.taken)
-            yield what, _spent(doubted, REFUSALS)
+
+
+def _become(state: State, who: int, index: int, what: str, held: str, taken: int = -1) -> Step:
+    pod = state.pods[index]
+    changed = _with_local(pod, who, pod.local[who]._replace(held=held, taken=taken))
+    return f"{who} {what} pod {index}", _with_pod(state, index, changed)
 
 
 def _seen(local: Local, pod: PodState) -> Local:
@@ -324,14 +338,16 @@ def _forgotten(state: State, who: int) -> State:
 
 
 def _stepped_down(state: State, who: int) -> State:
-    pods = []
-    for pod in state.pods:
+    def without_reservation(pod: PodState) -> PodState:
         local = pod.local[who]
-        if local.held in ("R", "P", "D"):
-            pod = _with_local(pod, who, local._replace(held="", taken=-1))
-        pods.append(pod)
+        if local.held not in ("R", "P", "D"):
+            return pod
+        return _with_local(pod, who, local._replace(held="", taken=-1))
+
     idle = state.extenders[who]._replace(mode="idle", epoch=0)
-    return _with_extender(state._replace(pods=tuple(pods)), who, idle)
+    return _with_extender(
+        state._replace(pods=tuple(map(without_reservation, state.pods))), who, idle
+    )
 
 
 def canonical(state: State) -> State:

@@ -56,6 +56,11 @@ _AUDIT_POLICY = {
             "verbs": ["patch"],
             "resources": [{"group": "", "resources": ["pods"]}],
         },
+        {
+            "level": "Metadata",
+            "verbs": ["create", "update", "patch"],
+            "resources": [{"group": "", "resources": ["pods/binding", "pods/status"]}],
+        },
         {"level": "None"},
     ],
 }
@@ -382,6 +387,10 @@ class Cluster:
 
     def audited(self) -> list[Object]:
         """Every patch of a pod (not of its status) so far, of a cluster made with `audit`."""
+        return [entry for entry in self.pod_writes() if "subresource" not in entry["objectRef"]]
+
+    def pod_writes(self) -> list[Object]:
+        """Likewise, with patches of their status and with their bindings."""
         (log,) = self.folder.glob("kwok/clusters/*/logs/audit.log")
         return [json.loads(line) for line in log.read_text().splitlines()]
 

@@ -1,0 +1,211 @@
+"""The leader ends, in order or not, and the other replica goes on."""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from signal import SIGKILL, SIGTERM, Signals
+from typing import Any
+
+import pytest
+
+from harness import scenes
+from harness.cluster import NAMESPACE, Cluster, Options, running
+from harness.containers import Container, extender
+from harness.stage import clear
+from harness.watch import Watch, node_of
+
+Object = dict[str, Any]
+
+LEASE_SECONDS = 15.0
+EPOCH = "spillover.dev/epoch"
+SLACK = 5  # of times, where other things run beside
+
+
+@pytest.fixture(scope="module")
+def pair(cluster_name: str) -> Iterator[Cluster]:
+    options = Options(scheduler_replicas=2, audit=True)
+    with running(Cluster(f"{cluster_name}-pair"), options) as cluster:
+        cluster.add_nodes(
+            scenes.virtual_node("virtual-0", gpus=0), scenes.node("prepaid-0", gpus=0)
+        )
+        yield cluster
+
+
+@pytest.fixture
+def namespace(pair: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    words = request.node.name.split("[")[0].replace("_", "-")[:40].rstrip("-")
+    name = f"{words}-{time.time_ns() % 9999}"
+    pair.kubectl("create", "namespace", name)
+    pair.kubectl("wait", "--for=create", "sa/default", "-n", name, "--timeout=60s")
+    yield name
+    clear(pair, name)
+    pair.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def watching(cluster: Cluster, namespace: str) -> Watch:
+    return Watch(cluster, f"/api/v1/namespaces/{namespace}/pods")
+
+
+def leader(cluster: Cluster) -> str:
+    """The name of the Pod whose scheduler has the Lease."""
+    holder = cluster.kubectl(
+        "get",
+        "lease",
+        "spillover-scheduler",
+        "-n",
+        NAMESPACE,
+        "-o",
+        "jsonpath={.spec.holderIdentity}",
+    )
+    return holder.rsplit("_", 1)[0]
+
+
+def end(cluster: Cluster, name: str, number: Signals) -> None:
+    """Both containers at once."""
+    for container in ("kube-scheduler", "extender"):
+        Container(cluster, name, container).send(number)
+
+
+def limited(namespace: str, name: str, most: int) -> Object:
+    unit = {"resource": "eci", "max": most}
+    return scenes.policy(scenes.ACK, namespace, name, selector={"app": name}, units=[unit])
+
+
+def pods(namespace: str, app: str, count: int, first: int = 0) -> list[Object]:
+    return [
+        scenes.pod(namespace, f"{app}-{n}", "spillover-scheduler", labels={"app": app}, gpus=0)
+        for n in range(first, first + count)
+    ]
+
+
+def bound(objects: list[Object]) -> list[Object]:
+    return [pod for pod in objects if node_of(pod)]
+
+
+def condition(pod: Object) -> Object:
+    found: list[Object] = pod.get("status", {}).get("conditions", ())
+    return next((each for each in found if each["type"] == "PodScheduled"), {})
+
+
+def refused(objects: list[Object]) -> int:
+    return sum(1 for pod in objects if condition(pod).get("reason") == "Unschedulable")
+
+
+@pytest.mark.parametrize(
+    ("number", "seconds"),
+    [(SIGKILL, LEASE_SECONDS + 10), (SIGTERM, 5.0)],
+    ids=["killed", "in-order"],
+)
+def test_scheduling_goes_on_when_the_leader_ends(
+    pair: Cluster, namespace: str, number: Signals, seconds: float, *, full: bool
+) -> None:
+    count = 500 if full else 100
+    pair.create(limited(namespace, "full", 1), limited(namespace, "free", 1000))
+    with watching(pair, namespace) as watch:
+        pair.create(*pods(namespace, "full", count + 1))
+        watch.wait_for(lambda there: refused(there) == count, 300, f"{count} pods wait")
+        ended = leader(pair)
+        end(pair, ended, number)
+        begun = time.monotonic()
+        pair.create(*pods(namespace, "free", 1))
+        watch.wait_for(lambda there: len(bound(there)) == 2, seconds * SLACK, "a new pod is bound")
+        took = time.monotonic() - begun
+        print(f"with {count} pods waiting, a pod was bound {took:.1f} s after {ended} ended")
+        assert took < seconds * (1 if full else SLACK)
+        assert len(bound(list(watch.objects.values()))) == 2
+    ready(pair)
+
+
+def ready(cluster: Cluster) -> None:
+    """Both replicas are up again."""
+    for replica in (0, 1):
+        for name in ("extender", "kube-scheduler"):
+            Container(cluster, f"spillover-scheduler-{replica}", name).wait_ready()
+
+
+def test_the_sweep_opens_policies_one_by_one(pair: Cluster, namespace: str, *, full: bool) -> None:
+    """In each of five policies one pod is on a node and the others wait. With the leader that one
+    is deleted: its place is taken while pods of other policies have yet to be swept."""
+    each = 201 if full else 41
+    apps = [f"app-{n}" for n in range(5)]
+    pair.create(*(limited(namespace, app, 1) for app in apps))
+    with watching(pair, namespace) as watch:
+        for app in apps:
+            pair.create(*pods(namespace, app, each))
+        waiting = len(apps) * (each - 1)
+        watch.wait_for(lambda there: refused(there) == waiting, 600, f"{waiting} pods wait")
+        first = [pod["metadata"]["name"] for pod in bound(list(watch.objects.values()))]
+        since = len(watch.events)
+        end(pair, leader(pair), SIGKILL)
+        begun = time.monotonic()
+        pair.kubectl("delete", "pods", *first, "-n", namespace, "--force", "--wait=false")
+        watch.wait_for(
+            lambda there: len(bound(there)) == len(apps), 120 * SLACK, "each policy has its pod"
+        )
+        watch.wait_for(lambda there: sum(map(is_swept, there)) >= waiting, 60, "all are swept")
+        print(f"each policy has its pod again {time.monotonic() - begun:.1f} s after the end")
+        events = [pod for kind, pod in watch.events[since:] if kind == "MODIFIED"]
+    swept = [n for n, pod in enumerate(events) if is_swept(pod) and not node_of(pod)]
+    taken = [n for n, pod in enumerate(events) if node_of(pod)]
+    assert taken[0] < swept[-1], "no policy was open before all were swept"
+    seconds = sweep_seconds(pair)
+    print(f"{waiting} pods swept in {seconds:.1f} s")
+    assert seconds < 15 * (1 if full else SLACK)
+    errors = [
+        condition(pod)["message"] for pod in events if "SchedulerError" in str(condition(pod))
+    ]
+    assert errors == [], "filter calls fail during the sweep"
+    ready(pair)
+
+
+def is_swept(pod: Object) -> bool:
+    return EPOCH in pod["metadata"].get("annotations", {})
+
+
+def sweep_seconds(cluster: Cluster) -> float:
+    """Of the last sweep, as the extenders' logs tell."""
+    found: list[tuple[datetime, float]] = []
+    for file in cluster.logs("extender"):
+        for line in file.read_text().splitlines():
+            if '"swept"' in line and '"seconds"' in line:
+                said = json.loads(line)
+                found.append((datetime.fromisoformat(said["ts"]), float(said["seconds"])))
+    return max(found)[1]
+
+
+def test_an_extender_that_restarts_loses_no_pod(
+    pair: Cluster, namespace: str, *, full: bool
+) -> None:
+    count = 200
+    pair.create(limited(namespace, "many", 1000))
+    with watching(pair, namespace) as watch:
+        pair.create(*pods(namespace, "many", count))
+        watch.wait_for(lambda there: len(bound(there)) >= 20, 60, "some are bound")
+        extender(pair, int(leader(pair)[-1])).send(SIGKILL)
+        before = len(bound(list(watch.objects.values())))
+        begun = time.monotonic()
+        watch.wait_for(lambda there: len(bound(there)) > before + 5, 60, "it goes on")
+        pause = time.monotonic() - begun
+        watch.wait_for(lambda there: len(bound(there)) == count, 120, "all are bound")
+        print(f"{before} were bound before; the next five {pause:.1f} s after the kill")
+        assert before < count - 20, "there was nothing left to do"
+        assert pause < 5.0 * (1 if full else SLACK)
+        reasons = {condition(pod).get("reason") for _, pod in watch.events} - {None}
+    assert reasons <= {"SchedulerError"}, reasons
+    ready(pair)
+
+
+def test_a_pod_placed_at_once_costs_one_write(pair: Cluster, namespace: str) -> None:
+    pair.create(limited(namespace, "cheap", 100))
+    with watching(pair, namespace) as watch:
+        pair.create(*pods(namespace, "cheap", 20))
+        watch.wait_for(lambda there: len(bound(there)) == 20, 60, "all are bound")
+    ours = [
+        entry
+        for entry in pair.pod_writes()
+        if entry["objectRef"]["namespace"] == namespace
+        and entry["user"]["username"].endswith(":spillover-scheduler")
+    ]
+    assert {entry["objectRef"]["subresource"] for entry in ours} == {"binding"}
+    assert len(ours) == len({entry["objectRef"]["name"] for entry in ours}) == 20
