@@ -85,6 +85,8 @@ class Watch:
         if self._process.stdout is None:
             raise AssertionError("stdout was asked for")
         for line in self._process.stdout:
+            if not line.endswith(b"\n"):
+                break  # the torn end of a stream
             event = json.loads(line)
             with self._changed:
                 if event["type"] == "ERROR":
