@@ -1,7 +1,7 @@
 """Whatever crashes, no unit has more pods than its maximum: random faults, judged from outside."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -10,17 +10,29 @@ from faults.injections import refusal_policy
 from faults.plan import draw
 from faults.run import Outcome, run
 from faults.table import table
+from faults.volumes import Provisioner, ephemeral_volume, storage_class
 from harness import scenes
 
 SHORT = (4.0, 2.5, 0.5)
 RECOVER_SECONDS = 60.0
+PREBIND_SECONDS = 90.0
+LEASE_SECONDS = 15.0
 SLACK = 5  # on machines that do other things beside
 
 
 @pytest.fixture(scope="module")
 def short(cluster_name: str) -> Iterator[Ground]:
+    """With a Lease that is over soon."""
     with ground(f"{cluster_name}-faults", SHORT) as found:
         found.cluster.create(refusal_policy())
+        yield found
+
+
+@pytest.fixture(scope="module")
+def slow(cluster_name: str) -> Iterator[Ground]:
+    """With the Lease of manifests/, and volumes."""
+    with ground(f"{cluster_name}-volumes", None) as found:
+        found.cluster.create(refusal_policy(), storage_class())
         yield found
 
 
@@ -28,19 +40,43 @@ def short(cluster_name: str) -> Iterator[Ground]:
 def test_no_fault_makes_a_unit_exceed_its_maximum(
     short: Ground, request: pytest.FixtureRequest, *, full: bool
 ) -> None:
-    runs = request.config.getoption("--runs") or (100 if full else 8)
+    seconds = RECOVER_SECONDS * (1 if full else SLACK)
+    _run_all(short, request, 100 if full else 8, SHORT[0], seconds)
+
+
+@pytest.mark.timeout(4 * 3600)
+def test_nor_while_volumes_are_waited_for(
+    slow: Ground, request: pytest.FixtureRequest, *, full: bool
+) -> None:
+    """Between filter and bind lie 90 s, in which everything may have changed."""
+    if not full:
+        pytest.skip("each run takes minutes: in --long only")
+    with Provisioner(slow.api, PREBIND_SECONDS):
+        seconds = RECOVER_SECONDS + PREBIND_SECONDS
+        _run_all(slow, request, 10, LEASE_SECONDS, seconds, volumes=[ephemeral_volume()])
+
+
+def _run_all(
+    where: Ground,
+    request: pytest.FixtureRequest,
+    count: int,
+    lease_seconds: float,
+    recover_seconds: float,
+    volumes: Sequence[dict[str, object]] = (),
+) -> None:
+    runs = request.config.getoption("--runs") or count
     first = request.config.getoption("--seed") or int.from_bytes(os.urandom(3))
     print(f"\nseeds {first} to {first + runs - 1}: --seed {first} repeats them")
     outcomes: list[Outcome] = []
     for seed in range(first, first + runs):
-        plan = draw(seed, SHORT[0])
+        plan = draw(seed, lease_seconds)
         print(plan, end=" ", flush=True)
         outcome = run(
-            short,
+            where,
             plan,
-            RECOVER_SECONDS * (1 if full else SLACK),
+            recover_seconds,
             deployment=lambda namespace: scenes.deployment(
-                namespace, "load", "spillover-scheduler"
+                namespace, "load", "spillover-scheduler", volumes=list(volumes)
             ),
         )
         outcomes.append(outcome)
