@@ -18,6 +18,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
     parser.addoption("--runs", type=int, help="schedules of faults to run")
+    parser.addoption("--faults", help="names of the faults to draw from, separated by commas")
+    parser.addoption("--prebind", type=float, help="seconds that volumes take to be provisioned")
     parser.addoption("--seed", type=int, help="of the first schedule of faults")
 
 

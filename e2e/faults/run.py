@@ -24,6 +24,14 @@ _CALM_SECONDS = 90.0
 """For the leftovers to go: a reservation that nobody uses lives for 60 s."""
 
 
+class OvershootError(Exception):
+    """A unit had more live pods than its maximum."""
+
+
+def overshoot(highest: dict[str, int]) -> int:
+    return max(max(0, highest.get(unit, 0) - most) for unit, most in LIMITS.items())
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """`highest` is the most live pods seen in each unit at any moment; `recovery` is in seconds
@@ -35,16 +43,12 @@ class Outcome:
     events: int
     recovery: float
 
-    @property
-    def overshoot(self) -> int:
-        return max(max(0, self.highest.get(unit, 0) - most) for unit, most in LIMITS.items())
-
 
 def run(
     ground: Ground, plan: Plan, recover_seconds: float, *, deployment: Callable[[str], Object]
 ) -> Outcome:
-    """`deployment` makes the load, named `load`, of a namespace. Raises TimeoutError when pods that
-    fit are not bound in time or reservations are left over."""
+    """`deployment` makes the load, named `load`, of a namespace. Raises OvershootError, and
+    TimeoutError when pods that fit are not bound in time or reservations are left over."""
     namespace = f"faults-{plan.seed}-{time.time_ns() % 1_000_000}"
     prepare(ground, namespace, deployment(namespace))
     try:
@@ -56,15 +60,23 @@ def run(
         for number in range(count):
             body = scenes.pod(namespace, f"last-{number}", "spillover-scheduler", labels=LOAD)
             insist(partial(create, ground.api, body))
-        recovery = until(
-            lambda: settled(ground.api, namespace, count), recover_seconds, f"bound: {plan}"
-        )
-        until(lambda: nothing_left(ground), _CALM_SECONDS, f"no reservation left: {plan}")
+        try:
+            recovery = until(
+                lambda: settled(ground.api, namespace, count), recover_seconds, f"bound: {plan}"
+            )
+            until(lambda: nothing_left(ground), _CALM_SECONDS, f"no reservation left: {plan}")
+        except TimeoutError as late:
+            found = ground.judge.report(namespace)
+            if overshoot(found["highest"]):
+                raise OvershootError(f"{plan}: {found}") from late
+            raise
         until(lambda: _judge_knows(ground, namespace), 30, "the judge is up to date")
         found = ground.judge.report(namespace)
     finally:
         ground.proxy.requests.clear()
         clear(ground, namespace)
+    if overshoot(found["highest"]):
+        raise OvershootError(f"{plan}: {found}")
     return Outcome(plan, found["highest"], found["moved"], found["events"], recovery)
 
 

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Sequence
 
-from faults.run import Outcome
+from faults.run import Outcome, overshoot
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -17,9 +17,9 @@ def table(outcomes: Sequence[Outcome]) -> str:
     ]
     for fault, found in rows:
         seconds = [outcome.recovery for outcome in found]
-        overshoot = max(outcome.overshoot for outcome in found)
+        most = max(overshoot(outcome.highest) for outcome in found)
         lines.append(
-            f"| {fault} | {len(found)} | {overshoot} | {statistics.median(seconds):.1f} s"
+            f"| {fault} | {len(found)} | {most} | {statistics.median(seconds):.1f} s"
             f" | {max(seconds):.1f} s |"
         )
     return "\n".join(lines)

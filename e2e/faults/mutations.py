@@ -1,0 +1,106 @@
+"""Does the judge find overshoot when a guard is missing? Each mutation takes one guard out of a copy
+of the checkout and runs fault schedules there that are drawn for it.
+
+    python e2e/faults/mutations.py [GUARD…]
+
+The deadline guards against a leader that has lost touch and binds pods it comes to know later. On
+a real control plane that takes a coincidence of milliseconds: the exhaustive model finds it
+(tests/property/test_exactness_model.py).
+"""
+
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNS = 20
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """Replaces the `old` text of a file by the `new`, for runs with these `options`."""
+
+    guard: str
+    file: str
+    old: str
+    new: str
+    options: tuple[str, ...]
+
+
+MUTATIONS = (
+    Mutation(
+        "sweep",
+        "spillover/controller/sweep.py",
+        "unsettled = self._state.unsettled(listed, epoch)",
+        "unsettled = self._state.unsettled((), epoch)",
+        ("-k", "exceed", "--faults", "delay-bindings,kill-pod"),
+    ),
+    Mutation(
+        "precondition",
+        "spillover/kube/binder.py",
+        '                "resourceVersion": str(version),\n',
+        "",
+        ("-k", "exceed", "--faults", "delay-bindings,kill-pod"),
+    ),
+    Mutation(
+        "recheck",
+        "spillover/core/cache.py",
+        "                return decision.reasons[node]  # what filter has reserved ends with its next answer\n"
+        "            self._reserve(pod, decision)\n",
+        "                unit = next(u for u in policy.units if node in self.nodes.members(u.pool))\n"
+        "                key = UnitKey(policy.key, unit.identity)\n"
+        "                self.ledger.reserve(pod, policy.key, key, frozenset([node]))\n"
+        "            else:\n"
+        "                self._reserve(pod, decision)\n",
+        ("-k", "volumes", "--prebind", "6", "--faults", "kill-extender"),
+    ),
+    Mutation(
+        "fence",
+        "extender/binding.py",
+        "outcome = await self._binder.fence(order, question.version)",
+        'outcome = Refused("not asked")',
+        ("-k", "exceed", "--faults", "delay-bindings,delay-bindings,pause-scheduler"),
+    ),
+)
+
+
+def main(guards: list[str]) -> int:
+    missed = []
+    for mutation in MUTATIONS:
+        if not guards or mutation.guard in guards:
+            found, said = try_out(mutation)
+            print(f"without {mutation.guard}: {said}", flush=True)
+            if not found:
+                missed.append(mutation.guard)
+    return 1 if missed else 0
+
+
+def try_out(mutation: Mutation) -> tuple[bool, str]:
+    """Whether the runs found overshoot, and what they said."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy"
+        subprocess.run(["git", "clone", "-q", str(ROOT), str(copy)], check=True)
+        file = copy / mutation.file
+        before = file.read_text()
+        if before.count(mutation.old) != 1:
+            raise ValueError(f"{mutation.guard}: {mutation.file} has changed")
+        file.write_text(before.replace(mutation.old, mutation.new))
+        ended = subprocess.run(
+            [copy / "dev", "test", "faults", "--runs", str(RUNS), "--seed", "1", "-s", "-x"]
+            + list(mutation.options),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    runs = ended.stdout.count("\nseed ")
+    lines = [line for line in ended.stdout.splitlines() if "OvershootError: " in line]
+    if lines:
+        return True, f"found in schedule {runs}: {lines[-1].strip()}"
+    return False, f"missed in {runs} schedules\n{ended.stdout[-2000:]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
