@@ -13,7 +13,6 @@ from spillover.api.extender import BindArgs, BindResult
 from spillover.core.cache import SchedulingCache
 from spillover.core.claims import Claim
 from spillover.core.ledger import Flight
-from spillover.core.term import OUTRANKED
 from spillover.kube.backoff import Backoff
 from spillover.kube.binder import Binder, Bound, Busy, Changed, Order, Refused, Unknown
 
@@ -31,12 +30,9 @@ _log = logging.getLogger(__name__)
 
 
 class BindingLease(Protocol):
-    """Until when, in seconds of the clock, bindings may be sent. Wants to be told when a pod shows
-    that another replica has taken over."""
+    """Until when, in seconds of the clock, bindings may be sent in the present term."""
 
     def may_bind_until(self) -> float: ...
-
-    def outranked(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +75,6 @@ class Binding:
             # what can be sent under it then existed before it ran out.
             claim = self._cache.claim(args.pod_uid, args.node)
             if isinstance(claim, str):
-                if claim == OUTRANKED:
-                    self._lease.outranked()
                 return self._failed("no-claim", claim, where)
             until = self._lease.may_bind_until()
             where |= {"policy": claim.policy, "unit": claim.unit}
@@ -116,7 +110,6 @@ class Binding:
             name=claim.pod.name,
             uid=claim.pod.uid,
             version=claim.pod.version,
-            epoch=claim.epoch,
             node=claim.node,
             labels=claim.labels,
             annotations=claim.annotations,
@@ -127,6 +120,7 @@ class Binding:
             outcome = await self._until_read(order)
         except BaseException:
             # The slot must not be lost with whatever went wrong; what was sent is not known.
+            self._cache.ledger.outcome_unknown(order.uid, claim.flight, order.version)
             self._ask(order, claim.flight, order.version)
             raise
         if isinstance(outcome, Unknown):

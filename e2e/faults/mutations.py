@@ -1,5 +1,5 @@
-"""Does the judge find overshoot when a guard is missing? Each mutation takes one guard out of a copy
-of the checkout and runs fault schedules there that are drawn for it.
+"""Does the judge find overshoot when a guard is missing? Each mutation takes one guard out of a
+copy of the checkout and runs fault schedules there that are drawn for it.
 
     python e2e/faults/mutations.py [GUARD…]
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-RUNS = 20
+_RUNS = ("--runs", "20", "--seed", "1", "-s", "-x")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,18 @@ class Mutation:
     new: str
     options: tuple[str, ...]
 
+
+_CHECKED = """\
+            decision = self._decide(pod, [node])
+            if isinstance(decision, Rejected):
+                return decision.reasons[node]  # what filter has reserved ends with its next answer
+            self._reserve(pod, decision)
+"""
+_UNCHECKED = """\
+            unit = next(u for u in policy.units if node in self.nodes.members(u.pool))
+            key = UnitKey(policy.key, unit.identity)
+            self.ledger.reserve(pod, policy.key, key, frozenset([node]))
+"""
 
 MUTATIONS = (
     Mutation(
@@ -47,13 +59,8 @@ MUTATIONS = (
     Mutation(
         "recheck",
         "spillover/core/cache.py",
-        "                return decision.reasons[node]  # what filter has reserved ends with its next answer\n"
-        "            self._reserve(pod, decision)\n",
-        "                unit = next(u for u in policy.units if node in self.nodes.members(u.pool))\n"
-        "                key = UnitKey(policy.key, unit.identity)\n"
-        "                self.ledger.reserve(pod, policy.key, key, frozenset([node]))\n"
-        "            else:\n"
-        "                self._reserve(pod, decision)\n",
+        _CHECKED,
+        _UNCHECKED,
         ("-k", "volumes", "--prebind", "6", "--faults", "kill-extender"),
     ),
     Mutation(
@@ -81,15 +88,14 @@ def try_out(mutation: Mutation) -> tuple[bool, str]:
     """Whether the runs found overshoot, and what they said."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
-        subprocess.run(["git", "clone", "-q", str(ROOT), str(copy)], check=True)
+        subprocess.run(["git", "clone", "-q", str(ROOT), str(copy)], check=True)  # noqa: S607 - the user's own git
         file = copy / mutation.file
         before = file.read_text()
         if before.count(mutation.old) != 1:
             raise ValueError(f"{mutation.guard}: {mutation.file} has changed")
         file.write_text(before.replace(mutation.old, mutation.new))
         ended = subprocess.run(
-            [copy / "dev", "test", "faults", "--runs", str(RUNS), "--seed", "1", "-s", "-x"]
-            + list(mutation.options),
+            [str(copy / "dev"), "test", "faults", *_RUNS, *mutation.options],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -6,12 +6,14 @@
 
     Lease lost, or told to stop ─▶ place nothing more ─▶ bindings settled ─▶ write it: drained
 
-Why this keeps every maximum is told in docs/reliability.md.
+Each write names the version that was read before: of two that take over at once, one has to start
+anew. Why this keeps every maximum is told in docs/reliability.md.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
+from math import inf
 from random import Random
 
 from spillover.controller.sweep import Sweep
@@ -24,17 +26,20 @@ from spillover.kube.session import ApiError, NoAnswerError
 from spillover.kube.signals import Signal
 
 _LOOK_SECONDS = 0.05
+_RANK_SECONDS = 0.5
 _SYNC_SECONDS = 30.0
 _LONGEST_PAUSE = 2.0
-_AGAIN_SECONDS = 1.0
-"""Between two takeovers in one turn, when pods show that somebody else has swept."""
 
 _log = logging.getLogger(__name__)
 
 
+class LeaseOverError(Exception):
+    """It is not, or no longer, for us to take over."""
+
+
 class Leading:
     """`process` is this process's own name, that no other ever has. `changed` is notified when the
-    turn changes, and by us when more pods may be placed. `ready` knows the watches that decisions
+    Lease changes, and by us when more pods may be placed. `ready` knows the watches that decisions
     rest on."""
 
     def __init__(
@@ -60,91 +65,103 @@ class Leading:
         self._process = process
         self._clock = clock
         self._random = random
-        self._written: Written | None = None  # our own last write, in this turn or the last
+        self._spell: int | None = None  # that of the present term
+        self._written: Written | None = None  # our own last write
+        self._handing: asyncio.Task[None] | None = None
         self._is_stopping = False
-        self._is_outranked = False
 
     async def admitted(self, is_admitted: Callable[[], bool], seconds: float) -> None:
         """Waits until this holds, in vain for so many seconds or once we are told to stop."""
         await self._changed.until(lambda: self._is_stopping or is_admitted(), seconds)
 
     def may_bind_until(self) -> float:
-        """In seconds of the clock; in the past while the Lease is not ours."""
-        return self._tenure.deadline
-
-    def outranked(self) -> None:
-        """A pod shows an epoch that is newer than ours: take over anew."""
-        self._is_outranked = True
-        self._changed.notify()
+        """In seconds of the clock; in the past while the Lease is not ours, and for a term that
+        has not ended yet though its turn has."""
+        return self._tenure.deadline if self._spell == self._tenure.spell else -inf
 
     async def run(self) -> None:
         """Never returns."""
         while True:
             await self._changed.until(self._may_lead)
+            await self._end_handing()
             turn = self._tenure.turn
-            if turn is None:
-                continue
-            self._is_outranked = False
-            await self._lead_while(turn)
-            await self._step_down()
+            if turn is not None:
+                await self._lead_while(turn)
+                self._hand_over()
 
     async def stop(self, seconds: float) -> None:
         """In order: places nothing more, waits for the bindings under way, and says so. Others then
         need not sweep. Whatever is not done in this time, they do."""
         self._is_stopping = True
+        self._hand_over()
         self._changed.notify()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._hand_over()
-        except TimeoutError:
-            _log.warning("not drained in time: the next leader sweeps")
+        if self._handing is not None:
+            await asyncio.wait([self._handing], timeout=seconds)
+        drained = self._written is not None and self._written.record.state == DRAINED
+        _log.info("stopping", extra={"drained": drained})
 
     def _may_lead(self) -> bool:
-        return self._tenure.turn is not None and not self._is_stopping
-
-    def _is_over(self, turn: Turn) -> bool:
-        return self._tenure.turn != turn or self._is_stopping or self._is_outranked
+        in_time = self._tenure.deadline > self._clock()
+        return self._tenure.turn is not None and in_time and not self._is_stopping
 
     async def _lead_while(self, turn: Turn) -> None:
-        """Leads until the turn is over."""
+        """Leads until the turn is over, or somebody else has taken over."""
+        spell = self._tenure.spell
         leading = asyncio.create_task(self._lead(turn))
-        over = asyncio.create_task(self._changed.until(lambda: self._is_over(turn)))
+        over = asyncio.create_task(
+            self._changed.until(lambda: self._tenure.spell != spell or self._is_stopping)
+        )
         try:
             await asyncio.wait([leading, over], return_when=asyncio.FIRST_COMPLETED)
             if leading.done():
-                leading.result()  # a bug is raised: `_lead` does not return
+                leading.result()  # a bug is raised
         finally:
             for task in (leading, over):
                 task.cancel()
             await asyncio.gather(leading, over, return_exceptions=True)
 
+    # --- taking over ----------------------------------------------------------------------------
+
     async def _lead(self, turn: Turn) -> None:
+        """Returns when somebody else has taken over, who is to be outdone."""
         while not await self._ready.synced(_SYNC_SECONDS):
             _log.warning("the first lists are not complete yet")
         epoch = await self._take_over(turn)
-        await self._sweep.settle_doubts(epoch)
+        doubts = asyncio.create_task(self._sweep.settle_doubts(epoch))
+        try:
+            await self._until_outranked(epoch)
+        finally:
+            doubts.cancel()
+            await asyncio.wait([doubts])
+        if not doubts.cancelled():
+            doubts.result()  # a bug is raised
 
     async def _take_over(self, turn: Turn) -> int:
         backoff = Backoff(first=0.1, longest=_LONGEST_PAUSE, random=self._random)
         while True:
             try:
                 return await self._try_to_take_over(turn)
-            except (ApiError, NoAnswerError, OutpacedError) as error:
-                _log.warning("takeover", extra={"reason": str(error) or "outpaced"})
-                self._state.end_term()
-            await asyncio.sleep(backoff.next())
+            except (ApiError, NoAnswerError, OutpacedError, LeaseOverError) as error:
+                _log.warning("takeover", extra={"reason": f"{type(error).__name__} {error}"})
+                self._end_term()
+            await asyncio.sleep(0.05 + backoff.next())
 
     async def _try_to_take_over(self, turn: Turn) -> int:
         before = await self._epochs.read()
         record = before.record if before is not None else None
         steps = plan(record, self._process, self._tenure, self._clock())
-        state = SWEEPING if steps.sweep else OPEN
-        self._written = written = await self._write(turn, state, before)
+        written = await self._write(turn, SWEEPING if steps.sweep else OPEN, before)
         epoch = written.version
+        self._check(turn)
+        self._spell, self._written = self._tenure.spell, written
         self._state.begin_term(epoch)
         if steps.sweep:
-            await self._sweep.run(epoch, steps.last_pass_from)
-            self._written = await self._write(turn, OPEN, written)
+
+            async def confirm() -> None:
+                self._written = await self._write(turn, SWEEPING, self._written)
+
+            await self._sweep.run(epoch, steps.last_pass_from, confirm)
+            self._written = await self._write(turn, OPEN, self._written)
         else:
             await self._sweep.catch_up()
         where = {"epoch": epoch, "holder": turn[0], "swept": steps.sweep}
@@ -152,38 +169,69 @@ class Leading:
         return epoch
 
     async def _write(self, turn: Turn, state: str, before: Written | None) -> Written:
+        """A process that stood still since it read the object either finds its time to be over, or
+        its write outpaced."""
+        self._check(turn)
         record = EpochRecord(self._host, self._process, turn, state)
         return await self._epochs.write(record, before.version if before is not None else None)
 
-    async def _step_down(self) -> None:
-        """Between two turns. The next one begins whenever the Lease is ours again."""
-        if self._is_stopping:
-            self._state.end_term()
-            return  # `stop` hands over
-        if self._is_outranked:
-            self._state.end_term()
-            await asyncio.sleep(_AGAIN_SECONDS * (1 + self._random.random()))
-            return
-        handing = asyncio.create_task(self._hand_over())
-        await self._changed.until(self._may_lead)
-        handing.cancel()
-        await asyncio.gather(handing, return_exceptions=True)
+    def _check(self, turn: Turn) -> None:
+        if self._tenure.turn != turn or not self._may_lead():
+            raise LeaseOverError
 
-    async def _hand_over(self) -> None:
-        was_clean = self._state.term.is_open and not self._state.ledger.doubted()
+    async def _until_outranked(self, epoch: int) -> None:
+        """A pod may show a newer epoch because somebody else has taken over, or because its user
+        has written it."""
+        while True:
+            await asyncio.sleep(_RANK_SECONDS * (1 + self._random.random()))
+            if not self._state.term.take_outranked():
+                continue
+            try:
+                found = await self._epochs.read()
+            except (ApiError, NoAnswerError) as error:
+                _log.warning("epoch not read", extra={"reason": str(error)})
+                continue
+            if found is None or found.record.process != self._process:
+                _log.warning("another replica has taken over", extra={"epoch": epoch})
+                return
+            await self._sweep.patch_outranking(epoch)
+
+    # --- handing over ---------------------------------------------------------------------------
+
+    def _end_term(self) -> Written | None:
+        """Places nothing more. Returns what "drained" may take the place of: None, if bindings of
+        others may be under way that nobody has made impossible yet."""
+        is_clean = self._state.term.is_open and not self._state.ledger.doubted()
         self._state.end_term()
+        self._spell = None
         written = self._written
-        if not was_clean or written is None or written.record.state != OPEN:
-            return  # what others have under way, nobody has made impossible yet
+        is_open = written is not None and written.record.state == OPEN
+        return written if is_clean and is_open else None
+
+    def _hand_over(self) -> None:
+        written = self._end_term()
+        if written is not None:
+            self._handing = asyncio.create_task(self._drain(written))
+
+    async def _end_handing(self) -> None:
+        """Before the next term."""
+        handing, self._handing = self._handing, None
+        if handing is not None:
+            handing.cancel()
+            await asyncio.wait([handing])
+            if not handing.cancelled():
+                handing.result()  # a bug is raised
+
+    async def _drain(self, written: Written) -> None:
         while self._state.ledger.bindings():  # noqa: ASYNC110 - the ledger tells nobody
             await asyncio.sleep(_LOOK_SECONDS)
         backoff = Backoff(first=0.1, longest=_LONGEST_PAUSE, random=self._random)
+        record = EpochRecord(self._host, self._process, written.record.turn, DRAINED)
         while True:
-            record = EpochRecord(self._host, self._process, written.record.turn, DRAINED)
             try:
                 self._written = await self._epochs.write(record, written.version)
             except OutpacedError:
-                return  # the next leader is there already
+                return  # the next leader is there already, or an answer was lost
             except (ApiError, NoAnswerError) as error:
                 _log.warning("not drained yet", extra={"reason": str(error)})
                 await asyncio.sleep(backoff.next())

@@ -7,7 +7,7 @@ by then.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from random import Random
 
 import msgspec
@@ -27,6 +27,8 @@ _TRIES = 3
 _GONE = (404, 409, 422)
 """There is no such pod, or one of the same name with another uid."""
 _LIVE = "status.phase!=Succeeded,status.phase!=Failed"
+
+Confirm = Callable[[], Awaitable[None]]
 
 _PODS = msgspec.json.Decoder(PodObject)
 _log = logging.getLogger(__name__)
@@ -53,16 +55,18 @@ class Sweep:
         self._random = random
         self._room = asyncio.Semaphore(_AT_ONCE)
 
-    async def run(self, epoch: int, last_pass_from: float) -> None:
+    async def run(self, epoch: int, last_pass_from: float, confirm: Confirm) -> None:
         """Opens the policies one by one, and returns when all are open. Pods whose patch fails stay
-        doubted: `settle_doubts` goes on with them. Raises ApiError and NoAnswerError when the pods
-        cannot be listed."""
+        doubted: `settle_doubts` goes on with them. `confirm` is called right before the last pass,
+        and when a pod shows a newer epoch: it raises unless we still are who took over last. Raises
+        what it raises, and ApiError and NoAnswerError when the pods cannot be listed."""
         begun = self._clock()
         if begun < last_pass_from:
             # What is done now need not be done in the last pass, for which pods wait.
-            await self._pass(epoch, is_last=False)
+            await self._pass(epoch, confirm, is_last=False)
             await asyncio.sleep(last_pass_from - self._clock())
-        count = await self._pass(epoch, is_last=True)
+        await confirm()
+        count = await self._pass(epoch, confirm, is_last=True)
         self._state.term.open_all()
         self._progress.notify()
         seconds = round(self._clock() - begun, 3)
@@ -90,11 +94,18 @@ class Sweep:
             for pod in doubted:
                 await self._patch(pod, epoch)
 
-    async def _pass(self, epoch: int, *, is_last: bool) -> int:
+    async def patch_outranking(self, epoch: int) -> None:
+        """Pods whose epoch is newer than that of who took over last: a user has written it."""
+        for pod in self._state.outranking():
+            await self._patch(pod, epoch)
+
+    async def _pass(self, epoch: int, confirm: Confirm, *, is_last: bool) -> int:
         """Returns how many pods were to be patched."""
         listed = await self._list()
         for pod in listed:
             self._state.learn(pod)
+        if self._state.outranking():
+            await confirm()
         unsettled = self._state.unsettled(listed, epoch)
         if is_last:
             others = {None, *(policy.key for policy in self._state.policies.all())} - set(unsettled)
@@ -139,14 +150,17 @@ class Sweep:
                 content_type=MERGE_PATCH,
                 seconds=_PATCH_SECONDS,
             )
-            self._state.learn(_pod(content))
+            found = _pod(content)
+            self._state.learn(found)
         except ApiError as error:
             if error.status in _GONE:
                 return await self._is_gone(pod)
             return self._failed(pod, error)
         except (NoAnswerError, msgspec.MsgspecError, ValueError) as error:
             return self._failed(pod, error)
-        return True
+        # Something may answer the patch and undo it: the version tells.
+        done = bool(found.node) or found.version > pod.version
+        return done or self._failed(pod, "the patch changed nothing")
 
     async def _is_gone(self, pod: Pod) -> bool:
         """After a patch was refused: by whom? An admission policy also answers with a 422."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 from spillover.api.labels import MAX_ANNOTATIONS_BYTES, annotations_size
 from spillover.core.claims import Claim, annotations_for, labels_for
-from spillover.core.instants import instant_of
 from spillover.core.ledger import Ledger
 from spillover.core.limits import Usage
 from spillover.core.placement import Decision, decide, find, is_first_choice, may_gain
@@ -18,6 +17,9 @@ from spillover.core.waiting import Outlook, Prospect, Shape
 
 PREEMPT_SECONDS = 0.3
 """From filter's refusal of every node to the scheduler's call of preempt, in the same attempt."""
+
+_NEVER_PREVIOUS = "9999-12-31T23:59:59Z"
+"""Since when a pod is bound whose binding is under way: after every policy, whatever the clocks."""
 
 NOT_FIRST_CHOICE = "node(s) were nominated, and are not the pod's first choice"
 
@@ -115,11 +117,10 @@ class SchedulingCache(ClusterState):
             node=node,
             labels={**pod.labels, **labels},
             annotations={**pod.annotations, **annotations},
-            since=instant_of(self._wall_clock()),
+            since=_NEVER_PREVIOUS,
         )
         return Claim(
             pod=pod,
-            epoch=self.term.epoch,
             node=node,
             flight=self.ledger.start_binding(lands),
             policy=policy.key.name if policy else "",

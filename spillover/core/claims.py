@@ -22,11 +22,9 @@ QOS_STRATEGY = "alpha.alibabacloud.com/compute-qos-strategy"
 @dataclass(frozen=True, slots=True)
 class Claim:
     """The right to bind `pod` to `node` once, with what the Binding carries. `flight` goes back to
-    the ledger with the outcome. `tolerate` are taints that would evict the pod at once. It is of
-    the term `epoch`."""
+    the ledger with the outcome. `tolerate` are taints that would evict the pod at once."""
 
     pod: Pod
-    epoch: int
     node: str
     flight: Flight
     policy: str

@@ -23,6 +23,9 @@ EPOCH_ANNOTATION = "spillover.dev/epoch"
 """The term of the extender that last swept the pod while it was unbound: see `term`."""
 
 
+_LONGEST_VERSION = 20  # digits of 64 bits
+
+
 @dataclass(frozen=True, slots=True)
 class Pod:
     """`version` is the resourceVersion, which grows with every write. `node` is "" while unbound.
@@ -58,9 +61,10 @@ class Pod:
 
     @property
     def epoch(self) -> int:
-        """0 for a pod that was never swept."""
+        """0 for a pod that was never swept, or whose user has written what is no version."""
         text = self.annotations.get(EPOCH_ANNOTATION, "")
-        return int(text) if text.isascii() and text.isdigit() else 0
+        is_version = text.isascii() and text.isdigit() and len(text) <= _LONGEST_VERSION
+        return int(text) if is_version else 0
 
     @property
     def is_refused(self) -> bool:

@@ -15,6 +15,7 @@ from spillover.core.placement import World
 from spillover.core.pods import Pod
 from spillover.core.policy import LoadedPolicy, Policy, PolicyKey, Unit, UnitKey
 from spillover.core.priorities import Priorities
+from spillover.core.serverless import GROUP as SERVERLESS_GROUP
 from spillover.core.serverless import ServerlessPolicies
 from spillover.core.term import Term
 from spillover.core.waiting import WaitingPods
@@ -43,7 +44,9 @@ class ClusterState:
         self.waiting = WaitingPods(clock, jitter)
         self.term = Term()
         self._pods: dict[str, Pod] = {}
-        self._pods_seen = 0  # the newest version that the watch of pods has shown
+        # The newest deletion, or complete list, that was seen: a pod at an older version that is
+        # not known was deleted before. (What is put says nothing of that: a list has no order.)
+        self._pods_seen = 0
         self._pods_by_namespace: dict[str, set[str]] = {}
         self._pods_by_node: dict[str, set[str]] = {}
         self._priorities = Priorities()
@@ -51,8 +54,7 @@ class ClusterState:
     # --- what the watches say -------------------------------------------------------------------
 
     def put_pod(self, pod: Pod) -> None:
-        """`pod` as the watch shows it."""
-        self._pods_seen = max(self._pods_seen, pod.version)
+        """`pod` as the watch, or a list that is being taken in, shows it."""
         self._take_in(pod)
 
     def drop_pod(self, uid: str, version: int) -> None:
@@ -164,24 +166,38 @@ class ClusterState:
         self.waiting.clear()
 
     def doubt(self, pod: Pod) -> None:
-        """An earlier leader may yet bind the pod, at this version: it counts in every unit that its
-        policy has. Not so if it has another version by now, or is gone."""
+        """An earlier leader may yet bind the pod, at this version, under whatever policy it knows:
+        it counts in every unit of its namespace. Not so if it has another version by now, or is
+        gone."""
         now = self._pods.get(pod.uid)
         if now is None or now.node or now.version > pod.version:
             return
-        policy = self.policy_of(pod)
-        units: tuple[UnitKey, ...] = ()
-        if isinstance(policy, Policy):
-            group = group_of(pod, policy)
-            units = tuple(UnitKey(policy.key, unit.identity, group) for unit in policy.units)
-        self.ledger.doubt(pod, units)
+        own = self.policy_of(pod)
+        policies = [own] if own is not None and own.key.group == SERVERLESS_GROUP else []
+        units = (
+            UnitKey(policy.key, unit.identity, group_of(pod, policy))
+            for policy in (*policies, *self.policies.of_namespace(pod.namespace))
+            if isinstance(policy, Policy)
+            for unit in policy.units
+        )
+        self.ledger.doubt(pod, tuple(units))
+
+    def outranking(self) -> list[Pod]:
+        """Unbound pods of ours whose epoch is newer than this term's."""
+        return [
+            pod
+            for pod in self._pods.values()
+            if pod.epoch > self.term.epoch
+            and pod.scheduler in self._schedulers
+            and not (pod.node or pod.finished)
+        ]
 
     def unsettled(self, pods: Iterable[Pod], epoch: int) -> dict[PolicyKey | None, list[Pod]]:
         """Those of the pods, as they are known now, that an earlier leader may yet bind, by policy:
         ours, unbound, and not swept in this epoch."""
         found: dict[PolicyKey | None, list[Pod]] = {}
-        for pod in (self._pods.get(pod.uid) for pod in pods):
-            if pod is not None and not (pod.node or pod.finished) and pod.epoch < epoch:
+        for pod in (self._pods.get(pod.uid, pod) for pod in pods):
+            if not (pod.node or pod.finished) and pod.epoch != epoch:
                 policy = self.policy_of(pod)
                 found.setdefault(policy.key if policy else None, []).append(pod)
         return found

@@ -36,9 +36,10 @@ UNKNOWN_HOST = ""
 
 
 class Tenure:
-    """`host` is our own hostname. `clock` gives seconds, never goes back, and runs on while the
-    machine sleeps; `wall_clock` gives those since 1970. The clocks are compared once for each
-    renewal, when it is seen: a step of the wall clock afterwards changes nothing."""
+    """`host` is our own hostname. `spell` grows with every change of `turn`, also of one that is back
+    at once. `clock` gives seconds, never goes back, and runs on while the machine sleeps;
+    `wall_clock` gives those since 1970. The clocks are compared once for each renewal, when it is
+    seen: a step of the wall clock afterwards changes nothing."""
 
     def __init__(
         self, host: str, clock: Callable[[], float], wall_clock: Callable[[], float]
@@ -46,28 +47,32 @@ class Tenure:
         self._host = host
         self._clock = clock
         self._wall_clock = wall_clock
+        self.spell = 0
         self._lease: Lease | None = None
         self._deadline = -inf
         self._others: dict[str, float] = {}
 
     def see(self, lease: Lease | None) -> None:
         """The Lease as the watch shows it; None once it is deleted."""
-        now = self._clock()
+        now, before = self._clock(), self.turn
         self._lease = lease
+        if self.turn != before:
+            self.spell += 1
         self._deadline = -inf
         self._others = {host: until for host, until in self._others.items() if until > now}
         if lease is None or not lease.holder:
             return
         if lease.host == self._host:
-            self._deadline = now + self._left(lease, since=lease.renewed) - MARGIN_SECONDS
+            # Never more than all of it, however far apart the clocks are.
+            left = min(lease.renewed + lease.seconds - self._wall_clock(), lease.seconds)
+            self._deadline = now + left - MARGIN_SECONDS
         else:
             self._others[lease.host] = now + lease.seconds
 
     def may_have_missed(self) -> None:
-        """The Lease was read from a list: others may have had it until its holder acquired it."""
-        if self._lease is not None and self._lease.holder and self.turn is not None:
-            until = self._clock() + self._left(self._lease, since=self._lease.acquired)
-            self._others[UNKNOWN_HOST] = max(until, self._others.get(UNKNOWN_HOST, -inf))
+        """The Lease was read from a list: others may have had it until just now."""
+        if self._lease is not None and self.turn is not None:
+            self._others[UNKNOWN_HOST] = self._clock() + self._lease.seconds
 
     @property
     def turn(self) -> Turn | None:
@@ -86,10 +91,6 @@ class Tenure:
         """Until when an extender on another host may bind, in seconds of the clock. `besides` is a
         host of which it is known that it does not."""
         return max((until for host, until in self._others.items() if host != besides), default=-inf)
-
-    def _left(self, lease: Lease, since: float) -> float:
-        """Of the Lease's time, as it is seen; never more than all of it, whatever the clocks."""
-        return max(0.0, min(since + lease.seconds - self._wall_clock(), lease.seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ def plan(record: EpochRecord | None, process: str, tenure: Tenure, now: float) -
     """What a takeover must do about those who had the Lease before, in a turn of ours. `record` is
     what the epoch object says; None: nobody ever led, or nobody can tell."""
     if record is None:
+        # Nobody has led since this cluster has Spillover: the holder before us is not unknown.
         return Plan(sweep=True, last_pass_from=tenure.others_until(besides=UNKNOWN_HOST))
     mine = record.process == process
     clean = record.state == DRAINED or (mine and record.state == OPEN)

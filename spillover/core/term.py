@@ -23,26 +23,39 @@ class Term:
         self.epoch = 0
         self._all = False
         self._opened: set[PolicyKey | None] = set()
+        self._disturbed: set[str] = set()
+        self._is_outranked = False
 
     def begin(self, epoch: int) -> None:
         self.epoch = epoch
         self._all = False
         self._opened.clear()
+        self._disturbed.clear()
+        self._is_outranked = False
 
     def end(self) -> None:
         self.begin(0)
 
     def open_policy(self, key: PolicyKey | None) -> None:
-        """Pods of one policy, or those under none, may be placed."""
-        self._opened.add(key)
+        """Pods of one policy, or those under none, may be placed, unless policies have changed
+        since the term began: which pods are whose is then not what it was when they were swept."""
+        if not (key.namespace in self._disturbed if key is not None else self._disturbed):
+            self._opened.add(key)
 
     def open_all(self) -> None:
         self._all = True
 
     def policy_changed(self, key: PolicyKey) -> None:
-        """It may select other pods now: those have yet to be swept."""
-        self._opened.discard(key)
-        self._opened.discard(None)
+        """Policies of its namespace may select other pods now: those have yet to be swept."""
+        self._disturbed.add(key.namespace)
+        self._opened = {
+            each for each in self._opened if each is not None and each.namespace != key.namespace
+        }
+
+    def take_outranked(self) -> bool:
+        """Whether a pod has shown a newer epoch since the last call."""
+        was, self._is_outranked = self._is_outranked, False
+        return was
 
     @property
     def is_open(self) -> bool:
@@ -55,4 +68,7 @@ class Term:
         """Why a pod under this policy, that was last swept in this epoch, may not be placed."""
         if not self.admits(key):
             return NOT_LEADING
-        return OUTRANKED if pod_epoch > self.epoch else None
+        if pod_epoch > self.epoch:
+            self._is_outranked = True
+            return OUTRANKED
+        return None

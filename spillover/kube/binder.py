@@ -5,6 +5,7 @@ unit's labels and annotations: API servers from 1.35 on copy both onto the pod (
 PodTopologyLabelsAdmission). Older ones copy annotations only, and get the labels in a patch before.
 """
 
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,13 +31,12 @@ _FIRST_WITH_LABELS = (1, 35)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to write, in which term. `deadline` is in seconds of the binder's clock."""
+    """What to write. `deadline` is in seconds of the binder's clock."""
 
     namespace: str
     name: str
     uid: str
     version: int
-    epoch: int
     node: str
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
@@ -106,7 +106,7 @@ class Binder:
                 return Refused(_NO_TIME)
             await self._post(order, version)
         except ApiError as error:
-            if error.status >= 500:
+            if error.status >= 500 or error.status == 408:
                 return Unknown(version)
             if error.status == 429:
                 return Busy()
@@ -122,14 +122,19 @@ class Binder:
     async def fence(self, order: Order, version: int) -> Bound | Refused | None:
         """Make the Binding sent at `version` impossible, if it is not executed yet, and read back.
         None: no answer; try again."""
-        patch = {"metadata": {"uid": order.uid, "annotations": {FENCE_ANNOTATION: str(version)}}}
+        mark = f"{version}-{uuid.uuid4().hex[:8]}"  # one that the pod does not carry yet
+        patch = {"metadata": {"uid": order.uid, "annotations": {FENCE_ANNOTATION: mark}}}
         try:
             pod = await self._patch(order, patch, _FENCE_SECONDS)
         except NoAnswerError:
             return None
         except ApiError as error:
             return Refused("the pod is gone") if error.status == 404 else await self._look(order)
-        return _outcome(pod, order) or Refused("the binding was not executed", pod)
+        if outcome := _outcome(pod, order):
+            return outcome
+        if pod.version <= version:
+            return None  # somebody undoes our change: the Binding can still be executed
+        return Refused("the binding was not executed", pod)
 
     async def _post(self, order: Order, version: int) -> None:
         binding = {
@@ -174,7 +179,7 @@ class Binder:
         except NoAnswerError:
             return None
 
-    async def _prepare(self, order: Order) -> int | Bound | Refused:
+    async def _prepare(self, order: Order) -> int | Bound | Refused | Changed:
         """Write what a Binding cannot carry: labels on old API servers, and a toleration of a
         NoExecute taint of a virtual node's provider, which would evict the pod at once. Returns the
         version to bind, or what was found instead."""
@@ -184,8 +189,8 @@ class Binder:
         found = _pod(content)
         if outcome := _outcome(found, order):
             return outcome
-        if found.epoch > order.epoch:
-            return Refused("another replica has taken over", found)
+        if found.version != order.version:
+            return Changed(found)  # perhaps to a pod that is placed otherwise
         raw: dict[str, Any] = msgspec.json.decode(content)
         metadata = {} if self._labels_in_binding else _label_patch(order, found)
         tolerations = _with_tolerations(raw["spec"].get("tolerations") or [], order.tolerate)

@@ -1,6 +1,7 @@
 """The epoch object: a ConfigMap that says who binds. The version of the write with which a process
 takes over is its epoch: unique, and greater than every one before."""
 
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +68,8 @@ class Epochs:
                 "holder": record.turn[0] if record.turn is not None else "",
                 "acquired": repr(record.turn[1]) if record.turn is not None else "",
                 "state": record.state,
+                # Without it, writing the same again would leave the version as it is.
+                "write": uuid.uuid4().hex,
             },
         }
         try:

@@ -8,7 +8,7 @@ import msgspec
 from spillover.api.kubernetes import ObjectMeta
 from spillover.core.instants import seconds_of
 from spillover.core.tenure import Lease, Tenure
-from spillover.kube.reflector import Reflector
+from spillover.kube.reflector import Limits, Reflector
 from spillover.kube.session import ApiSession
 from spillover.kube.signals import Signal
 
@@ -27,10 +27,12 @@ class _LeaseObject(msgspec.Struct, frozen=True):
 
 _LEASES = msgspec.json.Decoder(_LeaseObject)
 _LONGEST_SECONDS = 3600.0
+_SILENCE_SECONDS = 10.0
+"""A Lease changes every second or two while anybody has it."""
 
 
 class LeaseSink:
-    """`changed` is notified of every change of whose turn it is."""
+    """`changed` is notified of every change: whose turn it is, and until when."""
 
     def __init__(self, tenure: Tenure, changed: Signal) -> None:
         self._tenure = tenure
@@ -48,10 +50,8 @@ class LeaseSink:
         self._tenure.may_have_missed()
 
     def _see(self, lease: Lease | None) -> None:
-        before = self._tenure.turn
         self._tenure.see(lease)
-        if self._tenure.turn != before:
-            self._changed.notify()
+        self._changed.notify()
 
 
 def lease_reflector(
@@ -70,6 +70,7 @@ def lease_reflector(
         sink,
         random,
         clock,
+        limits=Limits(silence=_SILENCE_SECONDS),
         select={"fieldSelector": f"metadata.name={name}"},
     )
 

@@ -45,7 +45,6 @@ class Subject:
             name=self.name,
             uid=metadata["uid"],
             version=int(metadata["resourceVersion"]),
-            epoch=1,
             node="node-0",
             labels={"tier": "eci"},
             annotations={"spillover.dev/unit": "eci-1"},

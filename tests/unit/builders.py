@@ -97,9 +97,6 @@ class NoElection:
     def may_bind_until(self) -> float:
         return inf
 
-    def outranked(self) -> None:
-        raise AssertionError("nobody else leads")
-
     async def of_pod(self, pod: PodObject, seconds: float) -> None: ...
 
     async def of_known(self, uid: str, seconds: float) -> None: ...
