@@ -36,8 +36,8 @@ UNKNOWN_HOST = ""
 
 
 class Tenure:
-    """`host` is our own hostname. `spell` grows with every change of `turn`, also of one that is back
-    at once. `clock` gives seconds, never goes back, and runs on while the machine sleeps;
+    """`host` is our own hostname. `spell` grows with every change of `turn`, also of one that is
+    back at once. `clock` gives seconds, never goes back, and runs on while the machine sleeps;
     `wall_clock` gives those since 1970. The clocks are compared once for each renewal, when it is
     seen: a step of the wall clock afterwards changes nothing."""
 

@@ -60,18 +60,15 @@ def test_the_deadline_is_that_of_the_renewal_and_never_more_than_the_lease(
     assert world.left() == pytest.approx(left)
 
 
-def test_there_is_none_while_the_lease_is_not_ours() -> None:
+@pytest.mark.parametrize(
+    "after", [Lease("them_1", WALL, WALL, SECONDS), Lease("", 0, WALL, 1), None]
+)
+def test_there_is_none_while_the_lease_is_not_ours(after: Lease | None) -> None:
     world = World()
-    for lose in (
-        lambda: world.see("them_1"),
-        lambda: world.see(""),
-        lambda: world.tenure.see(None),
-    ):
-        world.see("us_1")
-        assert world.tenure.turn is not None
-        lose()
-        assert world.tenure.turn is None
-        assert world.tenure.deadline == -inf
+    world.see("us_1")
+    assert world.tenure.turn == ("us_1", WALL)
+    world.tenure.see(after)
+    assert (world.tenure.turn, world.tenure.deadline) == (None, -inf)
 
 
 def test_a_turn_that_is_back_at_once_is_another_spell() -> None:
