@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from random import Random
 
 KILLS = ("kill-extender", "kill-scheduler", "kill-pod", "stop-pod-in-order")
@@ -11,6 +12,9 @@ CONTROL_PLANE = ("restart-api-server", "pause-etcd")
 NETWORK = ("cut-connections", "lose-answers", "late-answers", "delay-bindings", "lag-watches")
 ADMISSION = ("refuse-sweep",)
 ALL = (*KILLS, *PAUSES, *LEASES, *CONTROL_PLANE, *NETWORK, *ADMISSION)
+
+_LONGEST = {"pause-etcd": 6.0}
+"""In seconds: after 10 the controller manager gives up its own Lease, and nobody starts it again."""
 
 _WINDOW = 2.0
 """In leases: how long faults go on to begin."""
@@ -56,7 +60,7 @@ def draw(seed: int, lease_seconds: float, faults: Sequence[str] = ALL) -> Plan:
         Action(
             fault,
             at=chance.uniform(0.3, _WINDOW * lease_seconds),
-            lasts=chance.uniform(0.2, 1.8 * lease_seconds),
+            lasts=min(chance.uniform(0.2, 1.8 * lease_seconds), _LONGEST.get(fault, inf)),
             leader=chance.random() < 0.75,
         )
         for fault in chosen

@@ -68,7 +68,8 @@ def test_there_is_none_while_the_lease_is_not_ours(after: Lease | None) -> None:
     world.see("us_1")
     assert world.tenure.turn == ("us_1", WALL)
     world.tenure.see(after)
-    assert (world.tenure.turn, world.tenure.deadline) == (None, -inf)
+    assert world.tenure.deadline == -inf
+    assert not world.tenure.turn
 
 
 def test_a_turn_that_is_back_at_once_is_another_spell() -> None:
