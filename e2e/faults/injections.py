@@ -165,9 +165,9 @@ def _answers(ground: Ground, replica: int, treatment: Treatment) -> Iterator[Non
 
 @contextmanager
 def _bindings_delayed(ground: Ground, replica: int) -> Iterator[None]:  # noqa: ARG001 - a Fault
-    """They arrive when the fault ends, in whatever order: whoever sent them has given them up."""
+    """They arrive when the fault ends, the last one first. Whoever sent them is left waiting."""
     try:
-        with ground.fates.meeting(partial(_bindings, treatment=Fate.DELAY)):
+        with ground.fates.meeting(partial(_bindings, treatment=Fate.HOLD)):
             yield
     finally:
         ground.proxy.release_from_outside()

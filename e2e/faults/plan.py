@@ -14,7 +14,7 @@ ADMISSION = ("refuse-sweep",)
 ALL = (*KILLS, *PAUSES, *LEASES, *CONTROL_PLANE, *NETWORK, *ADMISSION)
 
 _LONGEST = {"pause-etcd": 6.0}
-"""In seconds: after 10 the controller manager gives up its own Lease, and nobody starts it again."""
+"""In seconds: after 10 the controller manager gives up its own Lease, and nobody restarts it."""
 
 _WINDOW = 2.0
 """In leases: how long faults go on to begin."""

@@ -38,7 +38,8 @@ class Fate(Enum):
     PASS = auto()
     LOSE_REQUEST = auto()  # the API server never hears of it
     LOSE_ANSWER = auto()  # it is executed, and nobody is told
-    DELAY = auto()  # the client hangs up first; `release` sends it on later
+    DELAY = auto()  # the connection breaks; `release` sends it on later
+    HOLD = auto()  # likewise, and the client is left waiting
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,9 @@ class Proxy:
                 pass
             case Fate.DELAY:
                 self.delayed.append(request)
+            case Fate.HOLD:
+                self.delayed.append(request)
+                await asyncio.Event().wait()  # until the client hangs up
             case Fate.LOSE_ANSWER:
                 async with self._send(request) as answer:
                     await answer.read()
