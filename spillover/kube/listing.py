@@ -1,4 +1,4 @@
-"""Complete lists, for commands that look once."""
+"""Complete lists, for those who look once."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
