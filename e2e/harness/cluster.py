@@ -312,6 +312,8 @@ class Cluster:
         command = processes.command(old)
         os.kill(old, signal.SIGKILL)
         self._wait(f"the end of {component}", lambda: not processes.is_alive(old))
+        for child in self._children:
+            child.poll()  # no zombie stays of one that we have started ourselves
         between()
         (log,) = self.logs(component)
         with log.open("ab") as output:
