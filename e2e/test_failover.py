@@ -124,28 +124,43 @@ def ready(cluster: Cluster) -> None:
             Container(cluster, f"spillover-scheduler-{replica}", name).wait_ready()
 
 
-def test_the_sweep_opens_policies_one_by_one(pair: Cluster, namespace: str, *, full: bool) -> None:
-    """In each of five policies one pod is on a node and the others wait. With the leader that one
-    is deleted: its place is taken while pods of other policies have yet to be swept."""
+@pytest.fixture
+def five(pair: Cluster) -> Iterator[list[str]]:
+    names = [f"sweep-{time.time_ns() % 9999}-{number}" for number in range(5)]
+    for name in names:
+        pair.kubectl("create", "namespace", name)
+        pair.kubectl("wait", "--for=create", "sa/default", "-n", name, "--timeout=60s")
+    yield names
+    for name in names:
+        clear(pair, name)
+        pair.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def test_the_sweep_opens_policies_one_by_one(pair: Cluster, five: list[str], *, full: bool) -> None:
+    """In each of five namespaces a policy has one pod on a node, and the others wait. With the
+    leader that one is deleted: its place is taken while pods elsewhere have yet to be swept."""
     each = 201 if full else 41
-    apps = [f"app-{n}" for n in range(5)]
-    pair.create(*(limited(namespace, app, 1) for app in apps))
-    with watching(pair, namespace) as watch:
-        for app in apps:
-            pair.create(*pods(namespace, app, each))
-        waiting = len(apps) * (each - 1)
-        watch.wait_for(lambda there: refused(there) == waiting, 600, f"{waiting} pods wait")
-        first = [pod["metadata"]["name"] for pod in bound(list(watch.objects.values()))]
+    pair.create(*(limited(name, "app", 1) for name in five))
+    with Watch(pair) as watch:
+        for name in five:
+            pair.create(*pods(name, "app", each))
+        waiting = len(five) * (each - 1)
+        watch.wait_for(lambda all_: refused(of(all_, five)) == waiting, 600, f"{waiting} wait")
+        first = bound(of(list(watch.objects.values()), five))
         since = len(watch.events)
         end(pair, leader(pair), SIGKILL)
         begun = time.monotonic()
-        pair.kubectl("delete", "pods", *first, "-n", namespace, "--force", "--wait=false")
+        for pod in first:
+            name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+            pair.kubectl("delete", "pod", name, "-n", namespace, "--force", "--wait=false")
         watch.wait_for(
-            lambda there: len(bound(there)) == len(apps), 120 * SLACK, "each policy has its pod"
+            lambda all_: len(bound(of(all_, five))) == len(five), 120 * SLACK, "each has its pod"
         )
-        watch.wait_for(lambda there: sum(map(is_swept, there)) >= waiting, 60, "all are swept")
+        watch.wait_for(
+            lambda all_: sum(map(is_swept, of(all_, five))) >= waiting, 60, "all are swept"
+        )
         print(f"each policy has its pod again {time.monotonic() - begun:.1f} s after the end")
-        events = [pod for kind, pod in watch.events[since:] if kind == "MODIFIED"]
+        events = of([pod for kind, pod in watch.events[since:] if kind == "MODIFIED"], five)
     swept = [n for n, pod in enumerate(events) if is_swept(pod) and not node_of(pod)]
     taken = [n for n, pod in enumerate(events) if node_of(pod)]
     assert taken[0] < swept[-1], "no policy was open before all were swept"
@@ -157,6 +172,10 @@ def test_the_sweep_opens_policies_one_by_one(pair: Cluster, namespace: str, *, f
     ]
     assert errors == [], "filter calls fail during the sweep"
     ready(pair)
+
+
+def of(objects: list[Object], namespaces: list[str]) -> list[Object]:
+    return [each for each in objects if each["metadata"]["namespace"] in namespaces]
 
 
 def is_swept(pod: Object) -> bool:

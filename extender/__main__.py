@@ -18,7 +18,7 @@ from extender.leadership import TermAdmission, leadership
 from extender.metrics import Metrics
 from extender.preempting import Preempting
 from extender.settings import Settings, read_settings
-from extender.watching import reflectors
+from extender.watching import policy_watches, reflectors
 from spillover.controller.earlier_pods import EarlierPods
 from spillover.controller.nudging import Nudger
 from spillover.controller.pod_writer import PodWriter
@@ -74,7 +74,7 @@ async def run(settings: Settings) -> int:
             ready,
             metrics,
             clock,
-            TermAdmission(cache, leader.leading),
+            TermAdmission(cache, leader.leading, policy_watches(watches), clock),
         )
         return await run_together(
             {
@@ -88,7 +88,7 @@ async def run(settings: Settings) -> int:
                     scheduler, settings.address, settings.port, drain_seconds=BIND_SECONDS
                 ),
                 "probes": serve(
-                    health_app(Readiness([*watches, *leader.watches]).obstacle, metrics.registry),
+                    health_app(ready.obstacle, metrics.registry),
                     settings.health_address,
                     settings.health_port,
                 ),

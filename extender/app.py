@@ -39,12 +39,12 @@ READ_SECONDS = 10.0
 
 
 class Admission(Protocol):
-    """Waits until pods may be placed in this term: for the end of a takeover. In vain, if that does
-    not come within so many seconds; the answer then says why not."""
+    """Waits until a pod may be placed: for the end of a takeover, and until the policies are known
+    as they are now. If that does not come within so many seconds, returns the reason."""
 
-    async def of_pod(self, pod: PodObject, seconds: float) -> None: ...
+    async def of_pod(self, pod: PodObject, seconds: float) -> str | None: ...
 
-    async def of_known(self, uid: str, seconds: float) -> None: ...
+    async def of_known(self, uid: str, seconds: float) -> str | None: ...
 
 
 NOT_SYNCED = "Spillover has not read all pods, nodes and policies yet"
@@ -69,7 +69,8 @@ def scheduler_app(
             args = await _decoded(request, FilterArgs)
             if not await ready.synced(deadline - clock()):
                 return json_answer(FilterResult(error=NOT_SYNCED))
-            await admission.of_pod(args.pod, deadline - clock())
+            if reason := await admission.of_pod(args.pod, deadline - clock()):
+                return json_answer(FilterResult(error=reason))
             return json_answer(filtering.filter(args))
 
     async def preempt(request: web.Request) -> web.Response:
@@ -77,7 +78,8 @@ def scheduler_app(
         args = await _decoded(request, PreemptArgs)
         if not await ready.synced(deadline - clock()):
             return json_answer(PreemptResult())  # there is no field for an error
-        await admission.of_pod(args.pod, deadline - clock())
+        if await admission.of_pod(args.pod, deadline - clock()):
+            return json_answer(PreemptResult())
         return json_answer(preempting.preempt(args))
 
     async def bind(request: web.Request) -> web.Response:
@@ -86,7 +88,8 @@ def scheduler_app(
             args = await _decoded(request, BindArgs)
             if not await ready.synced(BIND_SECONDS / 2):
                 return json_answer(BindResult(error=NOT_SYNCED))
-            await admission.of_known(args.pod_uid, BIND_SECONDS / 2)
+            if reason := await admission.of_known(args.pod_uid, BIND_SECONDS / 2):
+                return json_answer(BindResult(error=reason))
             return json_answer(await binding.bind(args, deadline))
 
     app = web.Application(client_max_size=LARGEST_REQUEST, middlewares=[errors_as_json])

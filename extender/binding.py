@@ -120,7 +120,6 @@ class Binding:
             outcome = await self._until_read(order)
         except BaseException:
             # The slot must not be lost with whatever went wrong; what was sent is not known.
-            self._cache.ledger.outcome_unknown(order.uid, claim.flight, order.version)
             self._ask(order, claim.flight, order.version)
             raise
         if isinstance(outcome, Unknown):

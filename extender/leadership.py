@@ -1,5 +1,6 @@
 """Whether this extender may answer the scheduler: the parts that find it out, put together."""
 
+import asyncio
 import socket
 import uuid
 from collections.abc import Callable, Sequence
@@ -15,28 +16,48 @@ from spillover.controller.sweep import Sweep
 from spillover.core.cache import SchedulingCache
 from spillover.core.tenure import Lease, Tenure
 from spillover.kube.epochs import Epochs
-from spillover.kube.lease import LeaseSink, lease_reflector
+from spillover.kube.lease import LeaseSink, lease_reflector, read_lease
 from spillover.kube.readiness import Readiness
 from spillover.kube.reflector import Reflector
 from spillover.kube.session import ApiSession
 from spillover.kube.signals import Signal
 
+NOT_CURRENT = "Spillover has lost touch with the policies"
+_LOOK_SECONDS = 0.02
+
 
 class TermAdmission:
-    """Holds the scheduler's requests while we take over."""
+    """Holds the scheduler's requests while we take over, and while a watch of policies is broken: a
+    pod is not placed past a policy that was there before it."""
 
-    def __init__(self, cache: SchedulingCache, leading: Leading) -> None:
+    def __init__(
+        self,
+        cache: SchedulingCache,
+        leading: Leading,
+        policies: Sequence[Reflector[Any]],
+        clock: Callable[[], float],
+    ) -> None:
         self._cache = cache
         self._leading = leading
+        self._policies = policies
+        self._clock = clock
 
-    async def of_pod(self, pod: PodObject, seconds: float) -> None:
-        namespace, labels = pod.metadata.namespace, pod.metadata.labels or {}
-        if not self._cache.admits(namespace, labels):
-            await self._leading.admitted(lambda: self._cache.admits(namespace, labels), seconds)
+    async def of_pod(self, pod: PodObject, seconds: float) -> str | None:
+        namespace = pod.metadata.namespace
+        return await self._wait(lambda: self._cache.term.admits(namespace), seconds)
 
-    async def of_known(self, uid: str, seconds: float) -> None:
-        if not self._cache.admits_known(uid):
-            await self._leading.admitted(lambda: self._cache.admits_known(uid), seconds)
+    async def of_known(self, uid: str, seconds: float) -> str | None:
+        return await self._wait(lambda: self._cache.admits_known(uid), seconds)
+
+    async def _wait(self, is_admitted: Callable[[], bool], seconds: float) -> str | None:
+        deadline = self._clock() + seconds
+        if not is_admitted():
+            await self._leading.admitted(is_admitted, seconds)
+        while not all(watch.is_current() for watch in self._policies):
+            if self._clock() >= deadline:
+                return NOT_CURRENT
+            await asyncio.sleep(_LOOK_SECONDS)
+        return None  # whoever is not admitted is told so by the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +80,13 @@ def leadership(
     """`ready` must know the watches that decisions rest on."""
     host = settings.host_name or socket.gethostname()
     changed = Signal()
+    for_ever = Lease(f"{host}_", acquired=0.0, renewed=inf, seconds=inf)
+
+    async def read() -> Lease | None:
+        if not settings.lease:
+            return for_ever
+        return await read_lease(session, settings.namespace, settings.lease)
+
     tenure = Tenure(host, clock, wall_clock)
     sweep = Sweep(cache, session, settings.schedulers, changed, clock, random)
     leading = Leading(
@@ -68,13 +96,14 @@ def leadership(
         sweep=sweep,
         changed=changed,
         ready=ready,
+        read_lease=read,
         host=host,
         process=uuid.uuid4().hex,
         clock=clock,
         random=random,
     )
     if not settings.lease:
-        tenure.see(Lease(f"{host}_", acquired=0.0, renewed=inf, seconds=inf))
+        tenure.see(for_ever)
         return Leadership(leading, ())
     sink = LeaseSink(tenure, changed)
     watch = lease_reflector(session, settings.namespace, settings.lease, sink, random, clock)

@@ -1,7 +1,7 @@
 """What the extender watches, and how it gets into the cache."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 from typing import Any
@@ -137,6 +137,11 @@ def reflectors(
         Reflector(session, "/api/v1/nodes", _node, NodeSink(cache), random, clock),
         Reflector(session, "/api/v1/pods", _pod, PodSink(cache), random, clock),
     )
+
+
+def policy_watches(watches: Sequence[Reflector[Any]]) -> list[Reflector[Any]]:
+    """Those of both dialects."""
+    return [watch for watch in watches if watch.path.endswith("/resourcepolicies")]
 
 
 def _policy(raw: bytes | msgspec.Raw, group: str) -> LoadedPolicy:

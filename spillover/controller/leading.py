@@ -12,13 +12,13 @@ anew. Why this keeps every maximum is told in docs/reliability.md.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from math import inf
 from random import Random
 
 from spillover.controller.sweep import Sweep
 from spillover.core.state import ClusterState
-from spillover.core.tenure import DRAINED, OPEN, SWEEPING, EpochRecord, Tenure, Turn, plan
+from spillover.core.tenure import DRAINED, OPEN, SWEEPING, EpochRecord, Lease, Tenure, Turn, plan
 from spillover.kube.backoff import Backoff
 from spillover.kube.epochs import Epochs, OutpacedError, Written
 from spillover.kube.readiness import Readiness
@@ -40,7 +40,7 @@ class LeaseOverError(Exception):
 class Leading:
     """`process` is this process's own name, that no other ever has. `changed` is notified when the
     Lease changes, and by us when more pods may be placed. `ready` knows the watches that decisions
-    rest on."""
+    rest on; `read_lease` asks for the Lease as it is now."""
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class Leading:
         sweep: Sweep,
         changed: Signal,
         ready: Readiness,
+        read_lease: Callable[[], Awaitable[Lease | None]],
         host: str,
         process: str,
         clock: Callable[[], float],
@@ -61,6 +62,7 @@ class Leading:
         self._sweep = sweep
         self._changed = changed
         self._ready = ready
+        self._read_lease = read_lease
         self._host = host
         self._process = process
         self._clock = clock
@@ -97,6 +99,7 @@ class Leading:
         self._changed.notify()
         if self._handing is not None:
             await asyncio.wait([self._handing], timeout=seconds)
+            await self._end_handing()
         drained = self._written is not None and self._written.record.state == DRAINED
         _log.info("stopping", extra={"drained": drained})
 
@@ -127,14 +130,10 @@ class Leading:
         while not await self._ready.synced(_SYNC_SECONDS):
             _log.warning("the first lists are not complete yet")
         epoch = await self._take_over(turn)
-        doubts = asyncio.create_task(self._sweep.settle_doubts(epoch))
-        try:
+        async with asyncio.TaskGroup() as group:
+            doubts = group.create_task(self._sweep.settle_doubts(epoch))
             await self._until_outranked(epoch)
-        finally:
             doubts.cancel()
-            await asyncio.wait([doubts])
-        if not doubts.cancelled():
-            doubts.result()  # a bug is raised
 
     async def _take_over(self, turn: Turn) -> int:
         backoff = Backoff(first=0.1, longest=_LONGEST_PAUSE, random=self._random)
@@ -148,6 +147,7 @@ class Leading:
 
     async def _try_to_take_over(self, turn: Turn) -> int:
         before = await self._epochs.read()
+        await self._confirm_lease(turn)
         record = before.record if before is not None else None
         steps = plan(record, self._process, self._tenure, self._clock())
         written = await self._write(turn, SWEEPING if steps.sweep else OPEN, before)
@@ -167,6 +167,13 @@ class Leading:
         where = {"epoch": epoch, "holder": turn[0], "swept": steps.sweep}
         _log.info("leading", extra=where)
         return epoch
+
+    async def _confirm_lease(self, turn: Turn) -> None:
+        """The Lease as it is now, after the epoch object was read: who has written that had seen
+        its own turn, and a watch of ours that lags may not have shown it."""
+        lease = await self._read_lease()
+        if lease is None or (lease.holder, lease.acquired) != turn:
+            raise LeaseOverError
 
     async def _write(self, turn: Turn, state: str, before: Written | None) -> Written:
         """A process that stood still since it read the object either finds its time to be over, or

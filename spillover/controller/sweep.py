@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 class Sweep:
     """`schedulers` are the names of our scheduler's profiles; `clock` gives seconds. `progress` is
-    notified whenever pods of another policy may be placed."""
+    notified whenever pods of another namespace may be placed."""
 
     def __init__(
         self,
@@ -56,10 +56,10 @@ class Sweep:
         self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def run(self, epoch: int, last_pass_from: float, confirm: Confirm) -> None:
-        """Opens the policies one by one, and returns when all are open. Pods whose patch fails stay
-        doubted: `settle_doubts` goes on with them. `confirm` is called right before the last pass,
-        and when a pod shows a newer epoch: it raises unless we still are who took over last. Raises
-        what it raises, and ApiError and NoAnswerError when the pods cannot be listed."""
+        """Opens the namespaces one by one, and returns when all are open. Pods whose patch fails
+        stay doubted: `settle_doubts` goes on with them. `confirm` is called right before the last
+        pass, and when a pod shows a newer epoch: it raises unless we still are who took over last.
+        Raises what it raises, and ApiError and NoAnswerError when the pods cannot be listed."""
         begun = self._clock()
         if begun < last_pass_from:
             # What is done now need not be done in the last pass, for which pods wait.
@@ -67,8 +67,6 @@ class Sweep:
             await asyncio.sleep(last_pass_from - self._clock())
         await confirm()
         count = await self._pass(epoch, confirm, is_last=True)
-        self._state.term.open_all()
-        self._progress.notify()
         seconds = round(self._clock() - begun, 3)
         doubted = len(self._state.ledger.doubted())
         _log.info(
@@ -76,11 +74,11 @@ class Sweep:
         )
 
     async def catch_up(self) -> None:
-        """Opens all policies, where nothing is to be swept. What the one before has bound, the
+        """Opens all namespaces, where nothing is to be swept. What the one before has bound, the
         watch may not have shown yet. Raises as `run` does."""
         for pod in await self._list():
             self._state.learn(pod)
-        self._state.term.open_all()
+        self._state.term.open_all_but(frozenset())
         self._progress.notify()
 
     async def settle_doubts(self, epoch: int) -> None:
@@ -108,16 +106,14 @@ class Sweep:
             await confirm()
         unsettled = self._state.unsettled(listed, epoch)
         if is_last:
-            others = {None, *(policy.key for policy in self._state.policies.all())} - set(unsettled)
-            for key in others:
-                self._state.term.open_policy(key)
+            self._state.term.open_all_but(unsettled.keys())
             self._progress.notify()
-        for key, pods in unsettled.items():
+        for namespace, pods in unsettled.items():
             async with asyncio.TaskGroup() as group:
                 for pod in pods:
                     group.create_task(self._settle(pod, epoch, doubtful=is_last))
             if is_last:
-                self._state.term.open_policy(key)
+                self._state.term.open_namespace(namespace)
                 self._progress.notify()
         return sum(map(len, unsettled.values()))
 

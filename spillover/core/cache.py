@@ -32,8 +32,7 @@ class SchedulingCache(ClusterState):
         """Why nothing can be decided for a pod that the scheduler believes to be waiting."""
         if pod.scheduler not in self._schedulers:
             return f"the pod's scheduler {pod.scheduler!r} is not in the extender's --schedulers"
-        policy = self.policy_of(pod)
-        if obstacle := self.term.obstacle(policy.key if policy else None, pod.epoch):
+        if obstacle := self.term.obstacle(pod.namespace, pod.epoch):
             return obstacle
         if self.ledger.in_flight(pod.uid):
             return "another binding of this pod is under way"

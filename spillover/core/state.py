@@ -187,43 +187,32 @@ class ClusterState:
         return [
             pod
             for pod in self._pods.values()
-            if pod.epoch > self.term.epoch
+            if pod.epoch > self.term.epoch > 0
             and pod.scheduler in self._schedulers
             and not (pod.node or pod.finished)
         ]
 
-    def unsettled(self, pods: Iterable[Pod], epoch: int) -> dict[PolicyKey | None, list[Pod]]:
-        """Those of the pods, as they are known now, that an earlier leader may yet bind, by policy:
-        ours, unbound, and not swept in this epoch."""
-        found: dict[PolicyKey | None, list[Pod]] = {}
+    def unsettled(self, pods: Iterable[Pod], epoch: int) -> dict[str, list[Pod]]:
+        """Those of the pods, as they are known now, that an earlier leader may yet bind, by
+        namespace: ours, unbound, and not swept in this epoch."""
+        found: dict[str, list[Pod]] = {}
         for pod in (self._pods.get(pod.uid, pod) for pod in pods):
             if not (pod.node or pod.finished) and pod.epoch != epoch:
-                policy = self.policy_of(pod)
-                found.setdefault(policy.key if policy else None, []).append(pod)
+                found.setdefault(pod.namespace, []).append(pod)
         return found
 
     # --- what there is --------------------------------------------------------------------------
 
     def policy_of(self, pod: Pod) -> LoadedPolicy | None:
-        return self.policy_for(pod.namespace, pod.labels)
-
-    def policy_for(self, namespace: str, labels: Mapping[str, str]) -> LoadedPolicy | None:
-        """The oldest policy that selects these labels, valid or not; where there is none, that of
-        pods which ask for serverless capacity."""
-        found = self.policies.for_pod(namespace, labels)
-        return found or self._serverless.for_pod(namespace, labels)
-
-    def admits(self, namespace: str, labels: Mapping[str, str]) -> bool:
-        """Whether pods with these labels may be placed in this term yet."""
-        if self.term.is_open:
-            return True
-        policy = self.policy_for(namespace, labels)
-        return self.term.admits(policy.key if policy is not None else None)
+        """The oldest policy that selects the pod, valid or not; where there is none, that of pods
+        which ask for serverless capacity."""
+        found = self.policies.for_pod(pod.namespace, pod.labels)
+        return found or self._serverless.for_pod(pod.namespace, pod.labels)
 
     def admits_known(self, uid: str) -> bool:
-        """Likewise; true of a pod that is not known."""
+        """Whether a pod may be placed in this term yet; true of one that is not known."""
         pod = self._pods.get(uid)
-        return pod is None or self.admits(pod.namespace, pod.labels)
+        return pod is None or self.term.admits(pod.namespace)
 
     def demand_of(self, pod: Pod) -> Demand:
         """What a decision reads of a pod that waits."""
@@ -316,7 +305,6 @@ class ClusterState:
     def _policy_changed(self, key: PolicyKey) -> None:
         self.waiting.policies_changed(key.namespace, self._shape)
         self.ledger.release_namespace(key.namespace)
-        self.term.policy_changed(key)
         self._recount_flights()
         for pod in self.ledger.doubted():
             self.doubt(pod)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from math import inf
 
 MARGIN_SECONDS = 2.0
+UNKNOWN_SECONDS = 15.0
+"""Of a Lease that nobody has: kube-scheduler's default."""
 
 Turn = tuple[str, float]
 """One uninterrupted time of one holder: its identity, and when it acquired the Lease."""
@@ -31,13 +33,10 @@ class Lease:
         return self.holder.rsplit("_", 1)[0]
 
 
-UNKNOWN_HOST = ""
-"""Of a holder before the first that we have seen."""
-
-
 class Tenure:
     """`host` is our own hostname. `spell` grows with every change of `turn`, also of one that is
-    back at once. `clock` gives seconds, never goes back, and runs on while the machine sleeps;
+    back at once. `listed_until` is until when those may bind who had the Lease before it was last
+    read from a list. `clock` gives seconds, never goes back, and runs on while the machine sleeps;
     `wall_clock` gives those since 1970. The clocks are compared once for each renewal, when it is
     seen: a step of the wall clock afterwards changes nothing."""
 
@@ -48,6 +47,7 @@ class Tenure:
         self._clock = clock
         self._wall_clock = wall_clock
         self.spell = 0
+        self.listed_until = -inf
         self._lease: Lease | None = None
         self._deadline = -inf
         self._others: dict[str, float] = {}
@@ -70,9 +70,10 @@ class Tenure:
             self._others[lease.host] = now + lease.seconds
 
     def may_have_missed(self) -> None:
-        """The Lease was read from a list: others may have had it until just now."""
-        if self._lease is not None and self.turn is not None:
-            self._others[UNKNOWN_HOST] = self._clock() + self._lease.seconds
+        """The Lease was read from a list, or found missing: others may have had it until just
+        now."""
+        seconds = self._lease.seconds if self._lease is not None else 0.0
+        self.listed_until = self._clock() + max(seconds, UNKNOWN_SECONDS)
 
     @property
     def turn(self) -> Turn | None:
@@ -119,8 +120,7 @@ def plan(record: EpochRecord | None, process: str, tenure: Tenure, now: float) -
     """What a takeover must do about those who had the Lease before, in a turn of ours. `record` is
     what the epoch object says; None: nobody ever led, or nobody can tell."""
     if record is None:
-        # Nobody has led since this cluster has Spillover: the holder before us is not unknown.
-        return Plan(sweep=True, last_pass_from=tenure.others_until(besides=UNKNOWN_HOST))
+        return Plan(sweep=True, last_pass_from=tenure.others_until())  # nobody has ever led
     mine = record.process == process
     clean = record.state == DRAINED or (mine and record.state == OPEN)
     if clean and tenure.others_until(besides=record.host) <= now:
@@ -128,4 +128,4 @@ def plan(record: EpochRecord | None, process: str, tenure: Tenure, now: float) -
     if record.turn == tenure.turn and record.state == OPEN:
         # An earlier process in this Pod, which has ended, took over from all others.
         return Plan(sweep=True)
-    return Plan(sweep=True, last_pass_from=tenure.others_until())
+    return Plan(True, last_pass_from=max(tenure.others_until(), tenure.listed_until))

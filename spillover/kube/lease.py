@@ -9,7 +9,7 @@ from spillover.api.kubernetes import ObjectMeta
 from spillover.core.instants import seconds_of
 from spillover.core.tenure import Lease, Tenure
 from spillover.kube.reflector import Limits, Reflector
-from spillover.kube.session import ApiSession
+from spillover.kube.session import ApiError, ApiSession, NoAnswerError
 from spillover.kube.signals import Signal
 
 
@@ -28,6 +28,7 @@ class _LeaseObject(msgspec.Struct, frozen=True):
 _LEASES = msgspec.json.Decoder(_LeaseObject)
 _LONGEST_SECONDS = 3600.0
 _SILENCE_SECONDS = 10.0
+_LONGEST_WAIT = 1.0
 """A Lease changes every second or two while anybody has it."""
 
 
@@ -70,9 +71,22 @@ def lease_reflector(
         sink,
         random,
         clock,
-        limits=Limits(silence=_SILENCE_SECONDS),
+        limits=Limits(silence=_SILENCE_SECONDS, longest_wait=_LONGEST_WAIT),
         select={"fieldSelector": f"metadata.name={name}"},
     )
+
+
+async def read_lease(session: ApiSession, namespace: str, name: str) -> Lease | None:
+    """As it is now. Raises ApiError and NoAnswerError."""
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
+    try:
+        return _lease(await session.request("GET", path))
+    except ApiError as error:
+        if error.status == 404:
+            return None
+        raise
+    except msgspec.MsgspecError as error:
+        raise NoAnswerError(f"{path}: {error}") from error
 
 
 def _lease(raw: bytes | msgspec.Raw) -> Lease:

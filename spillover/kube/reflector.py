@@ -23,9 +23,10 @@ from spillover.api.kubernetes import parse_version
 from spillover.kube.backoff import Backoff
 from spillover.kube.session import ApiError, ApiSession, NoAnswerError
 
-_FIRST_WAIT, _LONGEST_WAIT = 0.2, 5.0
+_FIRST_WAIT = 0.2
 _STEADY_SECONDS = 10.0
 """A stream that lasts this long ends a row of failures."""
+_CATCH_UP_SECONDS = 0.2
 _LONGEST_LINE = 32 * 2**20
 _SLICE = 100
 
@@ -37,12 +38,13 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Limits:
     """`page` is in objects, the rest in seconds: how long a stream is asked to last, drawn between
-    two bounds, and after how long a silence it is given up. The API server sends a bookmark every
-    minute, so a stream that is silent for much longer is dead."""
+    two bounds, after how long a silence it is given up, and how long a wait may be. The API server
+    sends a bookmark every minute, so a stream that is silent for much longer is dead."""
 
     page: int = 500
     stream: tuple[int, int] = (240, 480)
     silence: float = 150.0
+    longest_wait: float = 5.0
 
 
 class Sink(Protocol[T]):
@@ -107,6 +109,7 @@ class Reflector(Generic[T]):
         self.relists = 0
         self._version: str | None = None
         self._heard = clock()
+        self._opened: float | None = None
         self._in_pages = True
         self._session = session
         self._sink = sink
@@ -114,11 +117,16 @@ class Reflector(Generic[T]):
         self._lists = msgspec.json.Decoder(_List)
         self._events = msgspec.json.Decoder(_Event)
         self._bookmarks = msgspec.json.Decoder(_Bookmark)
-        self._backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT, random)
+        self._backoff = Backoff(_FIRST_WAIT, limits.longest_wait, random)
         self._random = random
         self._clock = clock
         self.limits = limits
         self._select = select
+
+    def is_current(self) -> bool:
+        """Whether a stream is open, for long enough that what had happened before has come."""
+        opened = self._opened
+        return opened is not None and self._clock() - opened >= _CATCH_UP_SECONDS
 
     def silence(self) -> float:
         """Seconds since the API server was last heard of."""
@@ -196,7 +204,7 @@ class Reflector(Generic[T]):
             async with self._session.stream(
                 self.path, params=params, idle_seconds=self.limits.silence
             ) as content:
-                self._heard = self._clock()
+                self._heard = self._opened = self._clock()
                 async for line in _lines(content):
                     self._take(line)
                     self._heard = last = self._clock()
@@ -205,6 +213,7 @@ class Reflector(Generic[T]):
         except ApiError as error:
             raise (_ExpiredError() if error.status == 410 else error) from error
         finally:
+            self._opened = None
             if last - begun > _STEADY_SECONDS:
                 self._backoff.reset()
 

@@ -81,11 +81,26 @@ async def place(bare_cluster: Cluster, namespace: str, tmp_path: Path) -> AsyncI
         cache.put_policy(policy)
         changed, chance = Signal(), Random(1)
         tenure = Tenure("us", clock, clock)
-        tenure.see(Lease("us_1", 0.0, inf, inf))
+        lease = Lease("us_1", 0.0, inf, inf)
+        tenure.see(lease)
+
+        async def read_lease() -> Lease:
+            return lease
+
         sweep = Sweep(cache, session, [SCHEDULER], changed, clock, chance)
         epochs = Epochs(session, namespace)
         leading = Leading(
-            cache, tenure, epochs, sweep, changed, Readiness([]), "us", "me", clock, chance
+            cache,
+            tenure,
+            epochs,
+            sweep,
+            changed,
+            Readiness([]),
+            read_lease,
+            "us",
+            "me",
+            clock,
+            chance,
         )
         yield Place(bare_cluster, namespace, proxy, session, policy, cache, leading, epochs)
 

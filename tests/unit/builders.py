@@ -87,7 +87,7 @@ def _errors(group: str, spec: dict[str, Any]) -> list[str]:
 def leading(cache: SchedulingCache) -> SchedulingCache:
     """A cache in whose term pods may be placed."""
     cache.begin_term(1)
-    cache.term.open_all()
+    cache.term.open_all_but(frozenset())
     return cache
 
 

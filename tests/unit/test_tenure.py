@@ -97,7 +97,17 @@ def test_a_lease_from_a_list_tells_nothing_of_who_had_it_just_before() -> None:
     world = World()
     world.see("us_1", acquired=3600)
     world.tenure.may_have_missed()
-    assert world.tenure.others_until() == world.now + SECONDS
+    record = EpochRecord("them", "x", None, OPEN)
+    assert world.plan(record) == Plan(True, world.now + SECONDS)
+
+
+def test_nor_does_a_list_without_it() -> None:
+    world = World()
+    world.tenure.see(None)
+    world.tenure.may_have_missed()
+    world.see("us_1")
+    record = EpochRecord("them", "x", None, OPEN)
+    assert world.plan(record) == Plan(True, world.now + SECONDS)
 
 
 def test_nobody_has_led_before() -> None:
