@@ -45,14 +45,19 @@ class Outcome:
 
 
 def run(
-    ground: Ground, plan: Plan, recover_seconds: float, *, deployment: Callable[[str], Object]
+    ground: Ground,
+    plan: Plan,
+    recover_seconds: float,
+    pace: float,
+    *,
+    deployment: Callable[[str], Object],
 ) -> Outcome:
-    """`deployment` makes the load, named `load`, of a namespace. Raises OvershootError, and
+    """`pace` is Churn's; `deployment` makes the load, named `load`, of a namespace. Raises OvershootError, and
     TimeoutError when pods that fit are not bound in time or reservations are left over."""
     namespace = f"faults-{plan.seed}-{time.time_ns() % 1_000_000}"
     prepare(ground, namespace, deployment(namespace))
     try:
-        with Churn(ground.api, namespace, plan.seed):
+        with Churn(ground.api, namespace, plan.seed, pace):
             _strike_all(ground, plan.actions)
         chance = Random(plan.seed)
         insist(lambda: scale(ground.api, namespace, chance.randint(0, 16)))

@@ -16,6 +16,8 @@ from harness import scenes
 SHORT = (4.0, 2.5, 0.5)
 RECOVER_SECONDS = 60.0
 PREBIND_SECONDS = 90.0
+SLOW = 25.0
+"""A change every few seconds, so that pods live long enough to be bound."""
 LEASE_SECONDS = 15.0
 SLACK = 5  # on machines that do other things beside
 
@@ -41,7 +43,7 @@ def test_no_fault_makes_a_unit_exceed_its_maximum(
     short: Ground, request: pytest.FixtureRequest, *, full: bool
 ) -> None:
     seconds = RECOVER_SECONDS * (1 if full else SLACK)
-    _run_all(short, request, 100 if full else 8, SHORT[0], seconds)
+    _run_all(short, request, 100 if full else 8, SHORT[0], seconds, pace=1.0)
 
 
 @pytest.mark.timeout(4 * 3600)
@@ -55,7 +57,7 @@ def test_nor_while_volumes_are_waited_for(
     wait = PREBIND_SECONDS if prebind is None else prebind
     with Provisioner(slow.api, wait):
         seconds = RECOVER_SECONDS + wait
-        _run_all(slow, request, 10, LEASE_SECONDS, seconds, volumes=[ephemeral_volume()])
+        _run_all(slow, request, 10, LEASE_SECONDS, seconds, pace=SLOW, volumes=[ephemeral_volume()])
 
 
 def _run_all(
@@ -64,6 +66,7 @@ def _run_all(
     count: int,
     lease_seconds: float,
     recover_seconds: float,
+    pace: float,
     volumes: Sequence[dict[str, object]] = (),
 ) -> None:
     runs = request.config.getoption("--runs") or count
@@ -79,6 +82,7 @@ def _run_all(
             where,
             plan,
             recover_seconds,
+            pace,
             deployment=lambda namespace: scenes.deployment(
                 namespace, "load", "spillover-scheduler", volumes=list(volumes)
             ),
