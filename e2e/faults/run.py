@@ -52,8 +52,9 @@ def run(
     *,
     deployment: Callable[[str], Object],
 ) -> Outcome:
-    """`pace` is Churn's; `deployment` makes the load, named `load`, of a namespace. Raises OvershootError, and
-    TimeoutError when pods that fit are not bound in time or reservations are left over."""
+    """`pace` is Churn's; `deployment` makes the load, named `load`, of a namespace. Raises
+    OvershootError, and TimeoutError when pods that fit are not bound in time or reservations are
+    left over."""
     namespace = f"faults-{plan.seed}-{time.time_ns() % 1_000_000}"
     prepare(ground, namespace, deployment(namespace))
     try:
