@@ -3,10 +3,10 @@ copy of the checkout and runs fault schedules there that are drawn for it.
 
     python e2e/faults/mutations.py [GUARD…]
 
-Three guards are missed too rarely by real timing; the exhaustive model finds each
-(tests/property/test_exactness_model.py). Without the fence, or the sweep, the scheduler itself nearly
-always changes the version in time: it writes to the pod that its binding has failed. Without the
-deadline, a leader that has lost touch must come to know a new pod and have its scheduler ask for it.
+Of the other three real timing strikes too rarely; the exhaustive model finds each
+(tests/property/test_exactness_model.py). Without the fence, or the sweep, the scheduler itself
+nearly always changes the version in time: it writes to the pod that its binding has failed. Without
+the deadline, a leader that has lost touch must come to know a new pod, and its scheduler ask for it.
 """
 
 import subprocess
