@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol
 
@@ -136,6 +136,7 @@ class Binding:
             if not isinstance(outcome, Busy):
                 return outcome
             pause = backoff.next()
+            order = replace(order, version=outcome.version)
             if self._clock() + pause >= order.deadline:
                 return Refused("the API server was too busy")
             await asyncio.sleep(pause)

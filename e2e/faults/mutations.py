@@ -5,8 +5,8 @@ copy of the checkout and runs fault schedules there that are drawn for it.
 
 Of the other three real timing strikes too rarely; the exhaustive model finds each
 (tests/property/test_exactness_model.py). Without the fence, or the sweep, the scheduler itself
-nearly always changes the version in time: it writes to the pod that its binding has failed. Without
-the deadline, a leader that has lost touch must come to know a new pod, and its scheduler ask for it.
+nearly always changes the version in time: it writes to the pod that its binding has failed. For
+the deadline, a leader that has lost touch must come to know a new pod and be asked for it.
 """
 
 import subprocess

@@ -71,7 +71,10 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """The request was not sent, or turned away unread. The same order may be tried again."""
+    """The request was not sent, or turned away unread. The order may be tried again, at `version`:
+    that of the pod after what was prepared for it."""
+
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +112,12 @@ class Binder:
             if error.status >= 500 or error.status == 408:
                 return Unknown(version)
             if error.status == 429:
-                return Busy()
+                return Busy(version)
             if error.status == 409:
                 return await self._after_conflict(order, version)
             return Refused(_refusal(error))
         except NotSentError:
-            return Busy()
+            return Busy(version)
         except NoAnswerError:
             return Unknown(version)
         return Bound()
