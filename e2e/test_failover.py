@@ -12,6 +12,7 @@ import pytest
 from harness import scenes
 from harness.cluster import NAMESPACE, Cluster, Options, running
 from harness.containers import Container, extender
+from harness.counts import counted, said
 from harness.stage import clear
 from harness.watch import Watch, node_of
 
@@ -243,3 +244,34 @@ def test_a_pod_placed_at_once_costs_one_write(pair: Cluster, namespace: str) -> 
     ]
     assert {entry["objectRef"]["subresource"] for entry in ours} == {"binding"}
     assert len(ours) == len({entry["objectRef"]["name"] for entry in ours}) == 20
+
+
+def test_the_status_after_a_killed_leader(pair: Cluster, namespace: str, *, full: bool) -> None:
+    """Pods go while nobody leads. The next leader's status is a fresh count."""
+    allowed = (LEASE_SECONDS + 10) * (1 if full else SLACK)
+    pair.create(limited(namespace, "app", 3))
+    pair.create(*pods(namespace, "app", 5))
+    found = status_and_count(pair, namespace, 3)
+    begun = time.monotonic()
+    while found[0] != found[1]:
+        assert time.monotonic() - begun < 60, found
+        found = status_and_count(pair, namespace, 3)
+    first = leader(pair)
+    end(pair, first, SIGKILL)
+    killed = time.monotonic()
+    pair.kubectl("delete", "pod", "app-0", "app-4", "-n", namespace, "--wait=false")
+    pair.create(*pods(namespace, "app", 2, first=5))
+    while True:
+        wanted, is_said = status_and_count(pair, namespace, 3)
+        late = time.monotonic() - killed
+        if wanted == is_said and wanted["units"][0]["assigned"] == 3 and leader(pair) != first:
+            break
+        assert late < allowed, f"{is_said} should be {wanted}"
+    print(f"the status equalled a fresh count {late:.1f} s after the leader was killed")
+    assert wanted["pods"] == 5
+
+
+def status_and_count(cluster: Cluster, namespace: str, most: int) -> tuple[Object, Object]:
+    (policy,) = cluster.items(f"resourcepolicies.{scenes.ACK}", "-n", namespace)
+    there = cluster.items("pods", "-n", namespace)
+    return counted(policy, there, lambda _: "eci", {"eci": most}), said(policy)

@@ -163,7 +163,9 @@ def test_invalid_conflicting_and_well(scene: Scene) -> None:
     assert found["young"]["Ready"]["status"] == "True"  # in force for other pods
     assert "spec.strategy" in found["wrong"]["Invalid"]["message"]
     assert found["old"]["Conflict"]["status"] == "False"
-    scene.cluster.kubectl("delete", f"resourcepolicy.{ACK}", "old", "-n", scene.namespace)
+    for name in ("old", "wrong"):  # an invalid one holds its pods back, too
+        wait_for_condition(scene, "young", "Conflict=True")
+        scene.cluster.kubectl("delete", f"resourcepolicy.{ACK}", name, "-n", scene.namespace)
     wait_for_condition(scene, "young", "Conflict=False")
 
 

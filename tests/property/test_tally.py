@@ -1,0 +1,193 @@
+"""Counts that are kept up pod by pod equal a count of all pods, after any order of events; and so
+do the costs and delays that are wanted of pods."""
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from builders import ack_policy, leading, node, pod, virtual
+from spillover.api.labels import DELETION_COST
+from spillover.core.cache import SchedulingCache
+from spillover.core.conventions import NodeConventions
+from spillover.core.deletion_cost import COST_MARK, MISPLACED, STEP
+from spillover.core.matching import counted
+from spillover.core.pods import POLICY_ANNOTATION, UNIT_ANNOTATION, Pod
+from spillover.core.policy import Policy
+from spillover.core.scale_up import DELAY, OUR_DELAY
+from spillover.core.status import report
+from spillover.core.upkeep import Upkeep
+
+NAMES = ("one", "two", "three")
+NODES = ("prepaid", "real", "vk")
+UNITS: tuple[dict[str, Any], ...] = (
+    {"resource": "ecs", "nodeSelector": {"pool": "prepaid"}},
+    {"resource": "eci"},
+    {"resource": "ecs"},
+)
+
+
+class Turmoil(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.version = 0
+        self.cache = leading(
+            SchedulingCache(NodeConventions(), lambda: 0.0, lambda: 0.0, lambda: 0.5)
+        )
+        self.pods: dict[str, Pod] = {}
+        self.policies: dict[str, Policy] = {}
+        self.upkeep = Upkeep(self.cache)
+        self.wanted: dict[str, dict[str, str | None]] = {}
+
+    @initialize()
+    def nodes(self) -> None:
+        self.cache.put_node(node("prepaid", pool="prepaid"))
+        self.cache.put_node(node("real"))
+        self.cache.put_node(virtual("vk"))
+
+    @rule(
+        name=st.sampled_from(NAMES),
+        units=st.permutations(range(3)),
+        kept=st.integers(1, 3),
+        limits=st.lists(st.sampled_from([None, 0, 1, 2]), min_size=3, max_size=3),
+        selector=st.sampled_from([{"app": "app"}, {"tier": "x"}, {}]),
+        age=st.integers(0, 9),
+        terminating=st.booleans(),
+    )
+    def put_policy(
+        self, name: str, units: list[int], kept: int, limits: list[int | None],
+        selector: dict[str, str], age: int, *, terminating: bool,
+    ) -> None:  # fmt: skip
+        chosen = [
+            {**UNITS[number], **({} if most is None else {"max": most})}
+            for number, most in zip(units[:kept], limits, strict=False)
+        ]
+        created = (
+            self.policies[name].created if name in self.policies else f"2026-01-01T00:00:0{age}Z"
+        )
+        made = ack_policy(*chosen, name=name, selector=selector, ignoreTerminatingPod=terminating)
+        policy = replace(made, created=created, selector=selector)
+        self.policies[name] = policy
+        self.cache.put_policy(policy)
+
+    @rule(name=st.sampled_from(NAMES))
+    def drop_policy(self, name: str) -> None:
+        policy = self.policies.pop(name, None)
+        if policy is not None:
+            self.cache.drop_policy(policy.key)
+
+    @rule(
+        uid=st.sampled_from("abcdef"),
+        app=st.booleans(),
+        tier=st.booleans(),
+        on=st.sampled_from(["", *NODES]),
+        by=st.sampled_from(["", *NAMES]),
+        unit=st.integers(0, 2),
+        finished=st.booleans(),
+        terminating=st.booleans(),
+        ready=st.booleans(),
+        cost=st.sampled_from(["", "ours", "own"]),
+        held=st.booleans(),
+    )  # fmt: skip
+    def put_pod(
+        self, uid: str, on: str, by: str, unit: int, cost: str, *, app: bool, tier: bool,
+        finished: bool, terminating: bool, ready: bool, held: bool,
+    ) -> None:  # fmt: skip
+        annotations = {DELAY: OUR_DELAY} if held else {}
+        placer = self.policies.get(by)
+        if on and by:
+            # Also of a policy that is gone, and of a unit that it has no more.
+            units = placer.units if placer is not None else ack_policy(UNITS[unit]).units
+            annotations[POLICY_ANNOTATION] = f"scheduling.alibabacloud.com/{by}"
+            annotations[UNIT_ANNOTATION] = units[unit % len(units)].identity
+        if cost:
+            annotations[DELETION_COST] = "7"
+            annotations[COST_MARK] = "7" if cost == "ours" else "8"
+        self.version += 1
+        labels = {**({"app": "app"} if app else {}), **({"tier": "x"} if tier else {})}
+        one = pod(
+            uid, version=self.version, labels=labels, node=on, annotations=annotations,
+            finished=finished, terminating=terminating, ready=ready, started=ready,
+            refusal="" if on else "Unschedulable: x", created=f"2026-01-01T00:00:0{ord(uid) % 10}Z",
+        )  # fmt: skip
+        self.pods[uid] = one
+        self.cache.put_pod(one)
+
+    @rule(uid=st.sampled_from("abcdef"))
+    def drop_pod(self, uid: str) -> None:
+        if self.pods.pop(uid, None) is not None:
+            self.version += 1
+            self.cache.drop_pod(uid, self.version)
+
+    @rule(name=st.sampled_from(NODES), there=st.booleans())
+    def node_changes(self, name: str, *, there: bool) -> None:
+        if not there:
+            self.cache.drop_node(name)
+        else:
+            self.cache.put_node(virtual(name) if name == "vk" else node(name, pool=name))
+
+    @invariant()
+    def counts_are_right(self) -> None:
+        for policy in self.policies.values():
+            said = report(self.cache, policy)
+            live = [pod for pod in self.pods.values() if not pod.finished]
+            homes = {pod.uid: self.cache.home_of(pod) for pod in live if pod.node}
+            mine = [pod for pod in live if pod.node and homes[pod.uid].policy is policy]
+            for unit, told in zip(policy.units, said.units, strict=True):
+                here = [pod for pod in mine if homes[pod.uid].unit is unit]
+                staying = [pod for pod in here if not pod.terminating]
+                assert told.count.assigned == len(staying)
+                assert told.count.ready == sum(pod.ready for pod in staying)
+                assert told.count.pending == sum(not pod.started for pod in staying)
+                assert told.count.terminating == len(here) - len(staying)
+                used = sum(counted(pod, homes[pod.uid]).slot.unit is not None for pod in here)
+                assert told.used == used
+            elsewhere = [pod for pod in mine if homes[pod.uid].unit is None]
+            assert said.outside.assigned == sum(not pod.terminating for pod in elsewhere)
+            waiting = [pod for pod in live if not (pod.node or pod.terminating)]
+            unbound = [pod for pod in waiting if self.cache.policy_of(pod) is policy]
+            assert said.unscheduled == len(unbound)
+
+    @invariant()
+    def what_has_changed_is_looked_at(self) -> None:
+        """Looking at what is said to have changed leads where looking at everything does."""
+        changes = self.cache.changes
+        for key in changes.take_policies():
+            self.upkeep.look(key)
+        for uid in changes.take_pods(1000):
+            now = self.cache.pod(uid)
+            if now is not None:
+                self.wanted[uid] = self.upkeep.wanted(now)
+        fresh = Upkeep(self.cache)
+        for policy in self.policies.values():
+            fresh.look(policy.key)
+        for uid, one in self.pods.items():
+            assert self.wanted[uid] == fresh.wanted(one), uid
+        changes.take_pods(1000)  # those that the second look has marked
+        self.costs_keep_the_order()
+
+    def costs_keep_the_order(self) -> None:
+        for policy in self.policies.values():
+            for number, unit in enumerate(policy.units):
+                here = [
+                    pod
+                    for pod in self.pods.values()
+                    if pod.node and not (pod.finished or pod.terminating)
+                    and self.cache.home_of(pod).unit is unit
+                    and self.cache.home_of(pod).policy is policy
+                ]  # fmt: skip
+                costs = [
+                    {**pod.annotations, **self.wanted[pod.uid]}.get(DELETION_COST)
+                    for pod in here
+                    if pod.annotations.get(DELETION_COST) is None
+                ]
+                rank = str(STEP * (len(policy.units) - number))
+                assert set(costs) <= {rank, str(MISPLACED)}
+                if unit.max is None:
+                    assert str(MISPLACED) not in costs
+
+
+TestTurmoil = Turmoil.TestCase
+TestTurmoil.settings = settings(max_examples=400, stateful_step_count=25, deadline=None)
