@@ -61,6 +61,14 @@ _AUDIT_POLICY = {
             "verbs": ["create", "update", "patch"],
             "resources": [{"group": "", "resources": ["pods/binding", "pods/status"]}],
         },
+        {
+            "level": "Metadata",
+            "verbs": ["patch"],
+            "resources": [
+                {"group": group, "resources": ["resourcepolicies/status"]}
+                for group in ("scheduling.alibabacloud.com", "scheduling.vke.volcengine.com")
+            ],
+        },
         {"level": "None"},
     ],
 }
@@ -393,6 +401,13 @@ class Cluster:
 
     def pod_writes(self) -> list[Object]:
         """Likewise, with patches of their status and with their bindings."""
+        return [entry for entry in self._audit() if entry["objectRef"]["resource"] == "pods"]
+
+    def status_writes(self) -> list[Object]:
+        """Likewise, every patch of a policy's status."""
+        return [entry for entry in self._audit() if entry["objectRef"]["resource"] != "pods"]
+
+    def _audit(self) -> list[Object]:
         (log,) = self.folder.glob("kwok/clusters/*/logs/audit.log")
         return [json.loads(line) for line in log.read_text().splitlines()]
 
