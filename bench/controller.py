@@ -1,0 +1,251 @@
+"""How much longer filter takes beside the controller, while pods change.
+
+Two extenders watch the same real API server, with 1,000 policies and 10,000 pods; one runs the
+controller, the other does not. Both are asked in turn at a fixed rate, while pods' readiness
+changes. Prints p50 and p99 of both, their ratios, and what each process used of CPU and memory.
+"""
+
+import asyncio
+import json
+import multiprocessing
+import os
+import random
+import socket
+import statistics
+import sys
+import time
+from datetime import UTC, datetime
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import uvloop
+
+from extender.app import scheduler_app
+from extender.aside import beside_answers
+from extender.binding import Binding
+from extender.filtering import Filtering
+from extender.metrics import Metrics
+from extender.preempting import Preempting
+from extender.watching import reflectors
+from spillover.api.kubernetes import PodObject
+from spillover.controller.statuses import Statuses
+from spillover.core.cache import SchedulingCache
+from spillover.core.conventions import NodeConventions
+from spillover.kube.binder import Binder
+from spillover.kube.credentials import Credentials
+from spillover.kube.readiness import Readiness
+from spillover.kube.session import ApiSession
+from spillover.serving.http import serve
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
+
+from harness.cluster import Cluster, Options, running
+from harness.population import Population
+
+CROWD = Population(policies=1000, pods=10_000)
+TOUCHED = range(100)
+RATE = 100.0
+SECONDS = 40.0
+SCHEDULER = "nobody"
+ROLES = ("without", "with")
+
+
+class Always:
+    """Leads for ever, and holds nobody."""
+
+    def may_bind_until(self) -> float:
+        return inf
+
+    async def of_pod(self, pod: PodObject, seconds: float) -> None: ...
+
+    async def of_known(self, uid: str, seconds: float) -> None: ...
+
+
+async def server(kubeconfig: Path, port: int, *, controller: bool) -> None:
+    """An extender in whose term all pods may be placed."""
+    chance, clock = random.SystemRandom(), time.monotonic
+    async with ApiSession(Credentials(kubeconfig)) as session:
+        conventions = NodeConventions(schedulers=frozenset({SCHEDULER}))
+        cache = SchedulingCache(conventions, clock, time.time, chance.random)
+        statuses = Statuses(session, lambda: datetime.now(UTC))
+        watches = reflectors(session, cache, statuses, chance, clock)
+        ready, metrics = Readiness(watches), Metrics(cache, watches)
+        aside = beside_answers(cache, session, statuses, metrics, clock, chance)
+        binder = Binder(session, labels_in_binding=True, clock=clock)
+        app = scheduler_app(
+            Filtering(cache, metrics, aside.decisions),
+            Preempting(cache, metrics),
+            Binding(cache, binder, metrics, clock, chance, Always(), aside.decisions, time.time),
+            ready,
+            metrics,
+            clock,
+            Always(),
+        )
+        async with asyncio.TaskGroup() as group:
+            for watch in watches:
+                group.create_task(watch.run())
+            while not await ready.synced(60):
+                pass
+            cache.begin_term(1)
+            cache.term.open_all_but(frozenset())
+            if controller:
+                group.create_task(aside.controller.run())
+            group.create_task(serve(app, "127.0.0.1", port))
+
+
+def run_server(kubeconfig: Path, port: int, *, controller: bool) -> None:
+    uvloop.run(server(kubeconfig, port, controller=controller))
+
+
+def request(number: int) -> bytes:
+    """Filter's for a pod of some policy, among all nodes."""
+    namespace, app = CROWD.place_of(number % CROWD.policies)
+    pod = {
+        "metadata": {
+            "name": f"asked-{number}", "namespace": namespace, "uid": f"asked-{number}",
+            "resourceVersion": "99999999", "labels": {"app": app},
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+        },
+        "spec": {"schedulerName": SCHEDULER, "containers": [{"name": "c"}]},
+        "status": {"phase": "Pending"},
+    }  # fmt: skip
+    names = [*(f"prepaid-{n}" for n in range(20)), "virtual-0"]
+    return json.dumps({"Pod": pod, "NodeNames": names}).encode()
+
+
+async def measure(ports: dict[str, int]) -> dict[str, list[float]]:
+    """Latencies in seconds, by role."""
+    found: dict[str, list[float]] = {role: [] for role in ROLES}
+    bodies = [request(number) for number in range(500)]
+    async with aiohttp.ClientSession() as session:
+
+        async def ask(role: str, body: bytes, at: float) -> None:
+            await asyncio.sleep(at - time.perf_counter())
+            begun = time.perf_counter()
+            url = f"http://127.0.0.1:{ports[role]}/filter"
+            async with session.post(url, data=body) as answer:
+                content: dict[str, Any] = json.loads(await answer.read())
+            if content.get("Error"):
+                raise RuntimeError(content)
+            found[role].append(time.perf_counter() - begun)
+
+        start = time.perf_counter() + 0.5
+        async with asyncio.TaskGroup() as group:
+            for turn in range(int(RATE * SECONDS)):
+                for offset, role in enumerate(ROLES if turn % 2 else reversed(ROLES)):
+                    at = start + (turn + offset / 2) / RATE
+                    group.create_task(ask(role, bodies[turn % len(bodies)], at))
+    return {role: times[int(RATE) :] for role, times in found.items()}  # without the first second
+
+
+async def churn(kubeconfig: Path) -> None:
+    """Pods become ready and not ready, until cancelled."""
+    async with ApiSession(Credentials(kubeconfig)) as session:
+        is_ready = False
+        while True:
+            await CROWD.touch(session, TOUCHED, is_ready=is_ready)
+            is_ready = not is_ready
+
+
+def run_churn(kubeconfig: Path) -> None:
+    asyncio.run(churn(kubeconfig))
+
+
+async def until_settled(kubeconfig: Path) -> None:
+    """Until every policy has a status and every pod its cost: the controller has nothing to do."""
+    async with ApiSession(Credentials(kubeconfig)) as session:
+        async with asyncio.timeout(600):
+            while await _unsettled(session):
+                await asyncio.sleep(1)
+
+
+async def _unsettled(session: ApiSession) -> bool:
+    path = "/apis/scheduling.alibabacloud.com/v1alpha1/resourcepolicies"
+    policies = json.loads(await session.request("GET", path))["items"]
+    pods = json.loads(await session.request("GET", "/api/v1/pods"))["items"]
+    marked = ["spillover.dev/deletion-cost" in each["metadata"].get("annotations", {})
+              for each in pods]  # fmt: skip
+    each_ready = CROWD.pods // CROWD.policies
+    told = [each.get("status", {}).get("ready") == each_ready for each in policies]
+    return not (all(marked) and all(told))
+
+
+def used(pid: int) -> tuple[float, int]:
+    """CPU seconds and resident KiB of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    resident = next(line for line in lines if line.startswith("VmRSS"))
+    return seconds, int(resident.split()[1])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> int:
+    context = multiprocessing.get_context("spawn")
+    with running(Cluster(f"bench-{os.getpid()}"), Options()) as cluster:
+        asyncio.run(CROWD.make(cluster))
+        # The cluster's own extender does what there is to do at first; then it has to rest.
+        asyncio.run(until_settled(cluster.kubeconfig))
+        cluster.stop_components()
+        ports = {role: free_port() for role in ROLES}
+        servers = {
+            role: context.Process(
+                target=run_server,
+                args=(cluster.kubeconfig, ports[role]),
+                kwargs={"controller": role == "with"},
+            )
+            for role in ROLES
+        }
+        driver = context.Process(target=run_churn, args=(cluster.kubeconfig,))
+        started = [*servers.values(), driver]
+        try:
+            for process in started:
+                process.start()
+            wait_for(ports)
+            before = {role: used(process.pid or 0) for role, process in servers.items()}
+            found = uvloop.run(measure(ports))
+            after = {role: used(process.pid or 0) for role, process in servers.items()}
+        finally:
+            for process in started:
+                process.terminate()
+                process.join(10)
+    show(found, before, after)
+    return 0
+
+
+def wait_for(ports: dict[str, int]) -> None:
+    deadline = time.monotonic() + 120
+    for port in ports.values():
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+
+def show(
+    found: dict[str, list[float]],
+    before: dict[str, tuple[float, int]],
+    after: dict[str, tuple[float, int]],
+) -> None:
+    print(f"{len(found['with'])} filter calls to each, {RATE:.0f} a second; {CROWD}")
+    for share in (50, 99):
+        a, b = (statistics.quantiles(found[role], n=100)[share - 1] for role in ROLES)
+        print(f"p{share}: with {b * 1e3:.2f} ms, without {a * 1e3:.2f} ms, ratio {b / a:.2f}")
+    for role in ROLES:
+        cpu = (after[role][0] - before[role][0]) / SECONDS
+        print(f"{role}: {cpu:.1%} of a core, {after[role][1]} KiB")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
