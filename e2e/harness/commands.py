@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from harness import processes
-from harness.build import control_plane
+from harness.build import control_plane, monitoring
 from harness.cluster import Cluster, ClusterError, Options, all_clusters
 from harness.places import ROOT, TEST_PREFIX
 
@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     test.add_argument("arguments", nargs=argparse.REMAINDER, metavar="TIER or ARGS")
     add("lint", _lint, "ruff, mypy and import-linter")
     add("generate", _generate, "write the CRDs from spillover/api")
-    add("build", _build, "build the control plane (the other commands do when it is missing)")
+    add("build", _build, "build the control plane and Prometheus (others do when they are missing)")
     add("bench", _bench, "benchmarks")
     return parser
 
@@ -172,7 +172,9 @@ def _test(options: argparse.Namespace, rest: list[str]) -> int:
         tiers = [_TIERS[name] for name in itertools.takewhile(_TIERS.__contains__, chosen)]
         chosen = [*tiers, *chosen[len(tiers) :]]
     if not chosen or not set(chosen) & _WITHOUT_CLUSTER:
-        control_plane()  # here and not in a fixture: it takes minutes, and says how far it is
+        # Here and not in a fixture: it takes minutes, and says how far it is.
+        control_plane()
+        monitoring()
     command = [sys.executable, "-m", "pytest", *(["--long"] if options.long else []), *chosen]
     os.chdir(ROOT)
     # In our place, so that Ctrl-C reaches it alone and it has the time to take its clusters down.
@@ -198,7 +200,8 @@ def _generate(_: argparse.Namespace, __: list[str]) -> int:
 
 
 def _build(_: argparse.Namespace, __: list[str]) -> int:
-    print(control_plane().folder)
+    for programs in (control_plane(), monitoring()):
+        print(programs.folder)
     return 0
 
 
