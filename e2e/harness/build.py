@@ -1,4 +1,4 @@
-"""Builds the control plane, and Prometheus, from released Go modules: each into a folder keyed by all
+"""Builds the control plane and Prometheus from released Go modules, each into a folder keyed by all
 it is made of.
 
 Go itself comes from PyPI, pinned by hash. Each binary is built under another name and then renamed,

@@ -404,6 +404,7 @@ class Cluster:
         files = sorted(self.folder.glob("kwok/clusters/*/logs/*.log"))
         files += sorted(self.folder.glob("pods/*/*.log"))
         files += sorted(self.folder.glob("services/*/*.log"))
+        files += sorted(self.folder.glob("prometheus/*.log"))
         for file in files:
             if component in (None, file.stem, f"{file.parent.name}/{file.stem}"):
                 yield file

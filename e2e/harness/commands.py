@@ -68,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = add("demo", _demo, "the main job, live: units fill in order and empty in reverse")
     demo.add_argument("--keep", action="store_true", help="leave the cluster running")
+    dashboard = add("dashboard", _dashboard, "the Grafana dashboard, drawn from a demo's data")
+    dashboard.add_argument(
+        "--output", type=Path, metavar="FILE", help="the picture (docs/dashboard.png)"
+    )
     up = add("up", _up, "start a cluster with every component of Spillover")
     add_name(up)
     up.add_argument("--nodes", type=_readable, metavar="FILE", help="YAML of nodes to create")
@@ -98,6 +102,12 @@ def _demo(options: argparse.Namespace, _: list[str]) -> int:
     from harness.demo import demo  # noqa: PLC0415 - rich is slow to import
 
     return demo(keep=options.keep)
+
+
+def _dashboard(options: argparse.Namespace, _: list[str]) -> int:
+    from harness.dashboard import PICTURE, dashboard  # noqa: PLC0415 - so is matplotlib
+
+    return dashboard(options.output or PICTURE)
 
 
 def _up(options: argparse.Namespace, _: list[str]) -> int:

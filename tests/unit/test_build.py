@@ -84,7 +84,8 @@ def test_a_build_that_broke_off_goes_on_where_it_stopped(environment: dict[str, 
     again = start(environment)
     _, err = again.communicate(timeout=60)
     assert again.returncode == 0, err
-    assert asked(environment)[len(before) :] == list(build.CONTROL_PLANE.packages.values())[len(before) - 1 :]
+    packages = list(build.CONTROL_PLANE.packages.values())
+    assert asked(environment)[len(before) :] == packages[len(before) - 1 :]
 
 
 def test_prometheus_has_a_folder_of_its_own_and_leaves_the_other_alone(
