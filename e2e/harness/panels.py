@@ -62,6 +62,15 @@ def load(file: Path = DASHBOARD) -> tuple[Panel, ...]:
     return tuple(map(_panel, json.loads(file.read_text())["panels"]))
 
 
+def templates(file: Path = DASHBOARD) -> list[str]:
+    """The queries that the values of its variables come from."""
+    return [
+        variable["query"]["query"]
+        for variable in json.loads(file.read_text())["templating"]["list"]
+        if variable["type"] == "query"
+    ]
+
+
 def substituted(text: str, variables: Mapping[str, str]) -> str:
     """The text with values for $name and ${name}. Raises KeyError for a variable without one."""
     return _VARIABLE.sub(lambda match: variables[match[1] or match[2]], text)

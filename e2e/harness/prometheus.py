@@ -106,7 +106,7 @@ def scraping(cluster: Cluster, interval_seconds: int = 1) -> Iterator[Prometheus
     try:
         prometheus = Prometheus(f"http://{address}")
         _wait_ready(process, address)
-        everyone = len(_targets(cluster))
+        everyone = len(targets(cluster))
         prometheus.wait_for("up == 1", lambda up: len(up) == everyone, _READY_SECONDS)
         yield prometheus
     finally:
@@ -132,7 +132,7 @@ def _config(cluster: Cluster, interval_seconds: int) -> dict[str, Any]:
                 "honor_labels": True,
                 "static_configs": [
                     {"targets": [target], "labels": {"instance": pod}}
-                    for pod, name, target in _targets(cluster)
+                    for pod, name, target in targets(cluster)
                     if name == component
                 ],
             }
@@ -141,8 +141,8 @@ def _config(cluster: Cluster, interval_seconds: int) -> dict[str, Any]:
     }
 
 
-def _targets(cluster: Cluster) -> list[tuple[str, str, str]]:
-    """Pod, container and address with port, of each replica: metrics are where probes are."""
+def targets(cluster: Cluster) -> list[tuple[str, str, str]]:
+    """Pod, container, and address with port, of each replica: metrics are where probes are."""
     return [
         (pod["name"], container["name"], urllib.parse.urlsplit(container["probe"]).netloc)
         for pod in (
