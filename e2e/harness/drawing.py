@@ -183,7 +183,7 @@ def _dress(axes: Axes, panel: Panel, span: Span) -> None:
     whole = panel.unit == "short"
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=whole))
     axes.yaxis.set_major_formatter(FuncFormatter(_unit(panel.unit)))
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=max(3, panel.width // 2)))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=max(3, panel.width // 2), prune="both"))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: _clock(at)))
 
 
