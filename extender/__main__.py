@@ -12,6 +12,7 @@ import uvloop
 from pydantic import ValidationError
 
 from extender.app import scheduler_app
+from extender.aside import beside_answers
 from extender.binding import BIND_SECONDS, Binding
 from extender.filtering import Filtering
 from extender.leadership import TermAdmission, leadership
@@ -19,10 +20,7 @@ from extender.metrics import Metrics
 from extender.preempting import Preempting
 from extender.settings import Settings, read_settings
 from extender.watching import policy_watches, reflectors
-from spillover.controller.earlier_pods import EarlierPods
-from spillover.controller.nudging import Nudger
-from spillover.controller.pod_writer import PodWriter
-from spillover.controller.wait_marks import WaitMarks
+from spillover.controller.statuses import Statuses
 from spillover.core.cache import SchedulingCache
 from spillover.kube.binder import Binder, labels_in_binding
 from spillover.kube.credentials import Credentials, CredentialsError
@@ -42,10 +40,12 @@ async def run(settings: Settings) -> int:
     chance, clock = random.SystemRandom(), boot_clock()
     async with ApiSession(Credentials(settings.kubeconfig)) as session:
         cache = SchedulingCache(settings.conventions(), clock, time.time, chance.random)
-        watches = reflectors(session, cache, chance, clock)
+        statuses = Statuses(session, now=_now)
+        watches = reflectors(session, cache, statuses, chance, clock)
         ready = Readiness(watches)
         leader = leadership(settings, session, cache, ready, clock, time.time, chance)
         metrics = Metrics(cache, [*watches, *leader.watches])
+        aside = beside_answers(cache, session, statuses, metrics, clock, chance)
         binder = Binder(
             session,
             labels_in_binding=(
@@ -55,20 +55,11 @@ async def run(settings: Settings) -> int:
             ),
             clock=clock,
         )
-        binding = Binding(cache, binder, metrics, clock, chance, leader.leading)
-        nudger = Nudger(
-            cache,
-            PodWriter(session, report=lambda outcome: metrics.nudges.labels(outcome).inc()),
-            now=lambda: datetime.now(UTC),
+        binding = Binding(
+            cache, binder, metrics, clock, chance, leader.leading, aside.decisions, time.time
         )
-        wait_marks = WaitMarks(
-            cache.histories,
-            PodWriter(session, report=lambda outcome: metrics.wait_marks.labels(outcome).inc()),
-            chance,
-        )
-        earlier_pods = EarlierPods(cache, session, lambda: datetime.now(UTC))
         scheduler = scheduler_app(
-            Filtering(cache, metrics),
+            Filtering(cache, metrics, aside.decisions),
             Preempting(cache, metrics),
             binding,
             ready,
@@ -76,25 +67,25 @@ async def run(settings: Settings) -> int:
             clock,
             TermAdmission(cache, leader.leading, policy_watches(watches), clock),
         )
+        probes = health_app(ready.obstacle, metrics.registry, aside.series.text)
         return await run_together(
             {
                 **{f"watch of {watch.path}": watch.run() for watch in (*watches, *leader.watches)},
-                "leading": leader.leading.run(),
+                "leading": leader.leading.run(aside.controller.run),
                 "outcomes": binding.settle_outcomes(),
-                "nudges": nudger.run(),
-                "marks of waits": wait_marks.run(),
-                "earlier pods": earlier_pods.run(),
+                "nudges": aside.nudger.run(),
+                "marks of waits": aside.wait_marks.run(),
                 "scheduler requests": serve(
                     scheduler, settings.address, settings.port, drain_seconds=BIND_SECONDS
                 ),
-                "probes": serve(
-                    health_app(ready.obstacle, metrics.registry),
-                    settings.health_address,
-                    settings.health_port,
-                ),
+                "probes": serve(probes, settings.health_address, settings.health_port),
             },
             before_end=partial(leader.leading.stop, BIND_SECONDS),
         )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def main() -> int:

@@ -10,9 +10,10 @@ from typing import Protocol
 
 from extender.metrics import Metrics
 from spillover.api.extender import BindArgs, BindResult
+from spillover.controller.decisions import DecisionLog
 from spillover.core.cache import SchedulingCache
 from spillover.core.claims import Claim
-from spillover.core.ledger import Flight
+from spillover.core.instants import seconds_of
 from spillover.kube.backoff import Backoff
 from spillover.kube.binder import Binder, Bound, Busy, Changed, Order, Refused, Unknown
 
@@ -40,14 +41,14 @@ class _OpenQuestion:
     """A Binding whose outcome is unknown. `result` is set once it is known."""
 
     order: Order
-    flight: Flight
+    claim: Claim
     version: int
     result: asyncio.Future[Bound | Refused]
 
 
 class Binding:
-    """`clock` is the binder's. The outcomes that a request could not wait for are found out by
-    `settle_outcomes`, which must run beside."""
+    """`clock` is the binder's, `now` the wall clock, in seconds. The outcomes that a request could
+    not wait for are found out by `settle_outcomes`, which must run beside."""
 
     def __init__(
         self,
@@ -57,6 +58,8 @@ class Binding:
         clock: Callable[[], float],
         random: Random,
         lease: BindingLease,
+        decisions: DecisionLog,
+        now: Callable[[], float],
     ) -> None:
         self._cache = cache
         self._binder = binder
@@ -64,6 +67,8 @@ class Binding:
         self._clock = clock
         self._random = random
         self._lease = lease
+        self._decisions = decisions
+        self._now = now
         # Bounded by the ledger: one open question for each pod in flight.
         self._open: asyncio.Queue[_OpenQuestion] = asyncio.Queue()
 
@@ -77,11 +82,13 @@ class Binding:
             if isinstance(claim, str):
                 return self._failed("no-claim", claim, where)
             until = self._lease.may_bind_until()
-            where |= {"policy": claim.policy, "unit": claim.unit}
+            where |= {
+                "policy": claim.policy.key.name if claim.policy is not None else "",
+                "unit": claim.unit.title if claim.unit is not None else "",
+            }
             outcome = await self._execute(claim, min(deadline, until))
             match outcome:
                 case Bound():
-                    _log.info("bound", extra=where)
                     return BindResult()
                 case Refused():
                     reason = LEASE_OVER if until <= self._clock() else outcome.reason
@@ -120,12 +127,12 @@ class Binding:
             outcome = await self._until_read(order)
         except BaseException:
             # The slot must not be lost with whatever went wrong; what was sent is not known.
-            self._ask(order, claim.flight, order.version)
+            self._ask(order, claim, order.version)
             raise
         if isinstance(outcome, Unknown):
             self._cache.ledger.outcome_unknown(order.uid, claim.flight, outcome.version)
-            return await self._find_out(order, claim.flight, outcome.version)
-        self._record(order.uid, claim.flight, outcome)
+            return await self._find_out(order, claim, outcome.version)
+        self._record(claim, outcome)
         return outcome
 
     async def _until_read(self, order: Order) -> Bound | Refused | Changed | Unknown:
@@ -141,22 +148,26 @@ class Binding:
                 return Refused("the API server was too busy")
             await asyncio.sleep(pause)
 
-    def _record(self, uid: str, flight: Flight, outcome: Bound | Refused | Changed) -> None:
+    def _record(self, claim: Claim, outcome: Bound | Refused | Changed) -> None:
+        uid, flight = claim.pod.uid, claim.flight
         if isinstance(outcome, Bound):
             self._cache.ledger.bound(uid, flight)
+            self._decisions.bound(claim)
+            created = seconds_of(claim.pod.created)
+            self._metrics.bound(claim.place, self._now() - created if created else 0.0)
             return
         if outcome.pod is not None:
             self._cache.learn(outcome.pod)  # before the slot goes: it may show the pod bound
         self._cache.ledger.not_bound(uid, flight)
 
-    def _ask(self, order: Order, flight: Flight, version: int) -> asyncio.Future[Bound | Refused]:
+    def _ask(self, order: Order, claim: Claim, version: int) -> asyncio.Future[Bound | Refused]:
         result: asyncio.Future[Bound | Refused] = asyncio.get_running_loop().create_future()
-        self._open.put_nowait(_OpenQuestion(order, flight, version, result))
+        self._open.put_nowait(_OpenQuestion(order, claim, version, result))
         return result
 
-    async def _find_out(self, order: Order, flight: Flight, version: int) -> Bound | Refused | None:
+    async def _find_out(self, order: Order, claim: Claim, version: int) -> Bound | Refused | None:
         _log.warning("binding without an answer", extra={"pod": order.name, "node": order.node})
-        result = self._ask(order, flight, version)
+        result = self._ask(order, claim, version)
         try:
             async with asyncio.timeout(order.deadline - self._clock()):
                 return await asyncio.shield(result)
@@ -165,7 +176,7 @@ class Binding:
 
     async def _settle(self, question: _OpenQuestion) -> None:
         outcome = await self._until_known(question)
-        self._record(question.order.uid, question.flight, outcome)
+        self._record(question.claim, outcome)
         if not question.result.done():
             question.result.set_result(outcome)
 
@@ -181,6 +192,6 @@ class Binding:
                 where = {"namespace": order.namespace, "pod": order.name, "tries": tries}
                 _log.error("outcome of a binding still unknown: its slot stays taken", extra=where)
             await asyncio.sleep(backoff.next())
-            if not ledger.is_open(order.uid, question.flight):
+            if not ledger.is_open(order.uid, question.claim.flight):
                 break
         return Bound() if ledger.is_bound(order.uid) else Refused("the binding was not executed")

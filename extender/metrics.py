@@ -7,9 +7,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from spillover.core.cache import SchedulingCache
+from spillover.core.claims import Place
 from spillover.kube.reflector import Reflector
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 15)
+_WAITS = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 
 
 class Metrics:
@@ -86,7 +88,42 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self._bound = Counter(
+            "spillover_bound_pods_total",
+            "Pods bound, by place: first (the policy's first unit), spilled (a later one), outside "
+            "(nodes of no unit), unmanaged (no policy).",
+            ["place"],
+            registry=self.registry,
+        )
+        self._wait = Histogram(
+            "spillover_pod_wait_seconds",
+            "Time from a pod's creation to its binding.",
+            buckets=_WAITS,
+            registry=self.registry,
+        )
+        self.statuses = self._writes("spillover_status_writes_total", "Writes of policies' status")
+        self.events = self._writes(
+            "spillover_events_total", "Events: also dropped, for their number"
+        )
+        self.annotations = self._writes(
+            "spillover_upkeep_writes_total",
+            "Writes of pods' deletion cost and scale-up delay",
+        )
+        self.controller_failures = Counter(
+            "spillover_controller_failures_total",
+            "Tasks of the controller that failed by a bug, and were begun anew.",
+            ["task"],
+            registry=self.registry,
+        )
         self.registry.register(_Watches(tuple(reflectors)))
+
+    def bound(self, place: Place, seconds: float) -> None:
+        """A pod was bound, so long after its creation."""
+        self._bound.labels(place).inc()
+        self._wait.observe(max(0.0, seconds))
+
+    def _writes(self, name: str, what: str) -> Counter:
+        return Counter(name, f"{what}: written or failed.", ["outcome"], registry=self.registry)
 
 
 class _Watches(Collector):

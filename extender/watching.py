@@ -1,15 +1,16 @@
 """What the extender watches, and how it gets into the cache."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from spillover.api import ack, vke
-from spillover.api.kubernetes import NodeObject, PodObject, WorkloadObject
+from spillover.api.kubernetes import NodeObject, PodObject, WorkloadObject, parse_version
+from spillover.controller.statuses import Statuses
 from spillover.core.cache import SchedulingCache
 from spillover.core.dialects import load
 from spillover.core.nodes import Node, node_from_wire
@@ -54,27 +55,43 @@ class NodeSink:
         self._cache.keep_nodes({item.name for item in items})
 
 
+class PolicyItem(NamedTuple):
+    """A policy, and the status that its object has at this version."""
+
+    policy: LoadedPolicy
+    version: int
+    status: Mapping[str, Any]
+
+
 class PolicySink:
     """Policies of one dialect. Says once of each policy what is wrong with it."""
 
-    def __init__(self, cache: SchedulingCache, group: str) -> None:
+    def __init__(self, cache: SchedulingCache, statuses: Statuses, group: str) -> None:
         self._cache = cache
+        self._statuses = statuses
         self._group = group
         self._said: dict[PolicyKey, tuple[str, ...]] = {}
 
-    def put(self, item: LoadedPolicy) -> None:
-        self._cache.put_policy(item)
-        self._say(item)
+    def put(self, item: PolicyItem) -> None:
+        policy = item.policy
+        if self._statuses.see(policy.key, item.version, item.status):
+            self._cache.changes.policy(policy.key)
+        self._cache.put_policy(policy)
+        self._say(policy)
 
-    def drop(self, item: LoadedPolicy) -> None:
-        self._said.pop(item.key, None)
-        self._cache.drop_policy(item.key)
+    def drop(self, item: PolicyItem) -> None:
+        self._forget(item.policy.key)
+        self._cache.drop_policy(item.policy.key)
 
-    def keep(self, items: list[LoadedPolicy], version: int) -> None:  # noqa: ARG002 - a Sink's
-        listed = {item.key for item in items}
-        for key in self._said.keys() - listed:
-            del self._said[key]
+    def keep(self, items: list[PolicyItem], version: int) -> None:  # noqa: ARG002 - a Sink's
+        listed = {item.policy.key for item in items}
+        for key in set(self._cache.policies.keys(self._group)) - listed:
+            self._forget(key)
         self._cache.keep_policies(self._group, listed)
+
+    def _forget(self, key: PolicyKey) -> None:
+        self._said.pop(key, None)
+        self._statuses.forget(key)
 
     def _say(self, policy: LoadedPolicy) -> None:
         if not isinstance(policy, InvalidPolicy):
@@ -106,7 +123,11 @@ class WorkloadSink:
 
 
 def reflectors(
-    session: ApiSession, cache: SchedulingCache, random: Random, clock: Callable[[], float]
+    session: ApiSession,
+    cache: SchedulingCache,
+    statuses: Statuses,
+    random: Random,
+    clock: Callable[[], float],
 ) -> tuple[Reflector[Any], ...]:
     """Policies, nodes, workloads and pods: each reflector keeps its part of the cache in step."""
     policies = (
@@ -114,7 +135,7 @@ def reflectors(
             session,
             f"/apis/{dialect.GROUP}/{dialect.VERSION}/resourcepolicies",
             partial(_policy, group=dialect.GROUP),
-            PolicySink(cache, dialect.GROUP),
+            PolicySink(cache, statuses, dialect.GROUP),
             random,
             clock,
         )
@@ -144,8 +165,14 @@ def policy_watches(watches: Sequence[Reflector[Any]]) -> list[Reflector[Any]]:
     return [watch for watch in watches if watch.path.endswith("/resourcepolicies")]
 
 
-def _policy(raw: bytes | msgspec.Raw, group: str) -> LoadedPolicy:
-    return load(msgspec.json.decode(raw, type=dict[str, Any]), group)
+def _policy(raw: bytes | msgspec.Raw, group: str) -> PolicyItem:
+    found = msgspec.json.decode(raw, type=dict[str, Any])
+    status = found.get("status")
+    return PolicyItem(
+        load(found, group),
+        parse_version(found["metadata"]["resourceVersion"]),
+        status if isinstance(status, dict) else {},
+    )
 
 
 def _workload(raw: bytes | msgspec.Raw, kind: str) -> Workload:

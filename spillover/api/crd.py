@@ -13,6 +13,39 @@ from pydantic import BaseModel
 from spillover.api import ack, vke
 
 _PRESERVE = "x-kubernetes-preserve-unknown-fields"
+
+
+def _counts(**fields: str) -> dict[str, Any]:
+    return {name: {"type": "integer", "description": text} for name, text in fields.items()}
+
+
+_UNIT_STATUS = {
+    "type": "object",
+    "description": "How full one unit is.",
+    _PRESERVE: True,
+    "properties": {
+        "name": {"type": "string", "description": "The unit: its name, or what it is."},
+        **_counts(
+            assigned="Pods bound to the unit, those apart that are being deleted.",
+            pending="Of these, those whose phase is Pending: they are starting.",
+            ready="Of these, those that are ready.",
+            terminating="Pods of the unit that are being deleted.",
+            used="What counts against max.",
+            max="Most pods in the unit now; absent: no limit. For each group with matchLabelKeys.",
+            free="How many more pods the unit takes; absent without max or with matchLabelKeys.",
+        ),
+        "maxResources": {
+            "type": "object",
+            "description": "Most summed requests, by resource.",
+            "additionalProperties": {"type": "string"},
+        },
+        "usedResources": {
+            "type": "object",
+            "description": "What counts against maxResources.",
+            "additionalProperties": {"type": "string"},
+        },
+    },
+}
 _STATUS = {
     "type": "object",
     "description": "What Spillover found: counts per unit and conditions.",
@@ -23,13 +56,32 @@ _STATUS = {
             "format": "int64",
             "description": "The metadata.generation that this status speaks of.",
         },
+        "strategy": {"type": "string", "description": "The strategy in force."},
+        **_counts(
+            unitCount="How many units the policy has.",
+            pods="Live pods under the policy, those apart that are being deleted.",
+            pending="Of these, those whose phase is Pending: without a node, or starting.",
+            unscheduled="Of these, those without a node.",
+            ready="Of these, those that are ready.",
+            terminating="Pods that are being deleted.",
+            outside="Pods bound to nodes of no unit.",
+        ),
+        "fill": {"type": "string", "description": "Pods and maximum of each unit, for people."},
+        "units": {
+            "type": "array",
+            "description": "The units, in the order of the policy.",
+            "items": _UNIT_STATUS,
+        },
         "conditions": {
             "type": "array",
-            "description": "Ready, Conflict and Invalid, as usual in Kubernetes.",
+            "description": "Ready, Invalid, Conflict and OwnDeletionCost.",
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
             "items": {
                 "type": "object",
                 "description": "One condition.",
                 _PRESERVE: True,
+                "required": ["type"],
                 "properties": {
                     "type": {"type": "string", "description": "Name of the condition."},
                     "status": {"type": "string", "description": "True, False or Unknown."},
@@ -51,38 +103,35 @@ _STATUS = {
     },
 }
 
+_Column = tuple[str, str, str, str, int]
+_COLUMNS: list[_Column] = [
+    ("Strategy", "string", ".status.strategy", "What follows when all units are exhausted.", 0),
+    ("Units", "integer", ".status.unitCount", "How many units there are.", 0),
+    ("Pods", "integer", ".status.pods", "Live pods under the policy.", 0),
+    ("Pending", "integer", ".status.pending", "Pods without a node, or starting.", 0),
+    ("Ready", "integer", ".status.ready", "Pods that are ready.", 0),
+    ("Unscheduled", "integer", ".status.unscheduled", "Pods without a node.", 1),
+    ("Fill", "string", ".status.fill", "Pods and maximum of each unit.", 1),
+    (
+        "In-Force",
+        "string",
+        '.status.conditions[?(@.type=="Ready")].reason',
+        "Whether the policy places pods.",
+        1,
+    ),
+]
+
 
 def ack_crd() -> dict[str, Any]:
     """scheduling.alibabacloud.com/v1alpha1."""
-    columns = [
-        ("Strategy", "string", ".spec.strategy", "How units are used.", 0),
-        *_unit_columns(".spec.units", "resource", "max"),
-        ("Advance", "string", ".spec.whenTryNextUnits.policy", "When the next is tried.", 1),
-    ]
     description = "The order in which pods fill capacity units, in the dialect of ACK."
-    return _crd(ack.GROUP, ack.VERSION, ack.Spec, description, columns)
+    return _crd(ack.GROUP, ack.VERSION, ack.Spec, description)
 
 
 def vke_crd() -> dict[str, Any]:
     """scheduling.vke.volcengine.com/v1beta1."""
-    columns = [
-        ("Strategy", "string", ".spec.strategy", "What follows when all are exhausted.", 0),
-        *_unit_columns(".spec.subsets", "name", "maxReplicas"),
-    ]
     description = "The order in which pods fill capacity units, in the dialect of VKE."
-    return _crd(vke.GROUP, vke.VERSION, vke.Spec, description, columns)
-
-
-def _unit_columns(units: str, name: str, limit: str) -> list[tuple[str, str, str, str, int]]:
-    """Name and maximum of the first three units: a printer column shows one value only."""
-    return [
-        column
-        for index, ordinal in enumerate(("First", "Second", "Third"))
-        for column in (
-            (ordinal, "string", f"{units}[{index}].{name}", f"{ordinal} unit to be filled.", 0),
-            (f"{ordinal}-Max", "integer", f"{units}[{index}].{limit}", "Most pods in it.", 0),
-        )
-    ]
+    return _crd(vke.GROUP, vke.VERSION, vke.Spec, description)
 
 
 def _crd(
@@ -90,7 +139,6 @@ def _crd(
     version: str,
     spec: type[BaseModel],
     description: str,
-    columns: list[tuple[str, str, str, str, int]],
 ) -> dict[str, Any]:
     schema = spec.model_json_schema()
     return {
@@ -121,7 +169,7 @@ def _crd(
                             "description": text,
                             "priority": priority,
                         }
-                        for name, kind, path, text, priority in columns
+                        for name, kind, path, text, priority in _COLUMNS
                     ]
                     + [{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}],
                     "schema": {

@@ -2,29 +2,26 @@
 stay where they are."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from cachetools import LRUCache
 
+from spillover.controller.objects import of_policy
 from spillover.core.instants import seconds_of
 from spillover.core.pods import Pod
 from spillover.core.policy import LoadedPolicy
 from spillover.core.selectors import includes
 from spillover.core.state import ClusterState
-from spillover.kube.session import ApiError, ApiSession, NoAnswerError
+from spillover.kube.events import Event, write_event
+from spillover.kube.session import ApiSession
 
 REASON = "PodsNotRouted"
 _LOOK_SECONDS = 1.0
 _MOST_NAMES = 10
-_LONGEST_NOTE = 1000  # of 1,024 bytes
 _LATE_SECONDS = 30.0
 """For which pods may still become known, or be made by who does not know the policy yet."""
 _MOST_POLICIES = 10_000
-_VERSIONS = {"scheduling.alibabacloud.com": "v1alpha1", "scheduling.vke.volcengine.com": "v1beta1"}
-
-_log = logging.getLogger(__name__)
 
 
 class EarlierPods:
@@ -63,37 +60,15 @@ class EarlierPods:
 
     async def _tell(self, policy: LoadedPolicy, pods: list[Pod]) -> bool:
         """Whether it is told, or never will be."""
-        namespace, group = policy.key.namespace, policy.key.group
-        event = {
-            "apiVersion": "events.k8s.io/v1",
-            "kind": "Event",
-            "metadata": {"name": f"spillover-{policy.uid}", "namespace": namespace},
-            "eventTime": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            "type": "Warning",
-            "reason": REASON,
-            "action": "Selecting",
-            "note": note(pods),
-            "reportingController": "spillover.dev/extender",
-            "reportingInstance": "spillover-extender",
-            "regarding": {
-                "apiVersion": f"{group}/{_VERSIONS[group]}",
-                "kind": "ResourcePolicy",
-                "name": policy.key.name,
-                "namespace": namespace,
-                "uid": policy.uid,
-            },
-        }
-        path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
-        try:
-            await self._session.request("POST", path, body=event)
-        except ApiError as error:
-            if error.status not in (404, 409):  # the namespace is gone; another replica was faster
-                _log.warning("event not written", extra={"reason": str(error)})
-            return error.status < 500 and error.status != 429
-        except NoAnswerError as error:
-            _log.warning("event not written", extra={"reason": str(error)})
-            return False
-        return True
+        event = Event(
+            name=f"spillover-{policy.uid}",
+            regarding=of_policy(policy),
+            reason=REASON,
+            action="Selecting",
+            note=note(pods),
+            is_warning=True,
+        )
+        return await write_event(self._session, event, self._now())
 
 
 def earlier(policy: LoadedPolicy, pods: Iterable[Pod]) -> list[Pod]:
@@ -114,8 +89,7 @@ def earlier(policy: LoadedPolicy, pods: Iterable[Pod]) -> list[Pod]:
 def note(pods: list[Pod]) -> str:
     names = ", ".join(pod.name for pod in pods[:_MOST_NAMES])
     more = f" and {len(pods) - _MOST_NAMES} more" if len(pods) > _MOST_NAMES else ""
-    whole = (
+    return (
         f"{len(pods)} pods were created before this policy and are another scheduler's:"
         f" {names}{more}. They stay where they are; pods that replace them will be placed by it."
     )
-    return whole[:_LONGEST_NOTE]

@@ -12,7 +12,7 @@ anew. Why this keeps every maximum is told in docs/reliability.md.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from math import inf
 from random import Random
 
@@ -31,6 +31,13 @@ _SYNC_SECONDS = 30.0
 _LONGEST_PAUSE = 2.0
 
 _log = logging.getLogger(__name__)
+
+
+Beside = Callable[[], Coroutine[object, object, None]]
+
+
+async def _nothing() -> None:
+    pass
 
 
 class LeaseOverError(Exception):
@@ -81,14 +88,14 @@ class Leading:
         has not ended yet though its turn has."""
         return self._tenure.deadline if self._spell == self._tenure.spell else -inf
 
-    async def run(self) -> None:
-        """Never returns."""
+    async def run(self, beside: Beside = _nothing) -> None:
+        """Never returns. `beside` runs while pods are placed, and is cancelled with each term."""
         while True:
             await self._changed.until(self._may_lead)
             await self._end_handing()
             turn = self._tenure.turn
             if turn is not None:
-                await self._lead_while(turn)
+                await self._lead_while(turn, beside)
                 self._hand_over()
 
     async def stop(self, seconds: float) -> None:
@@ -107,10 +114,10 @@ class Leading:
         in_time = self._tenure.deadline > self._clock()
         return self._tenure.turn is not None and in_time and not self._is_stopping
 
-    async def _lead_while(self, turn: Turn) -> None:
+    async def _lead_while(self, turn: Turn, beside: Beside) -> None:
         """Leads until the turn is over, or somebody else has taken over."""
         spell = self._tenure.spell
-        leading = asyncio.create_task(self._lead(turn))
+        leading = asyncio.create_task(self._lead(turn, beside))
         over = asyncio.create_task(
             self._changed.until(lambda: self._tenure.spell != spell or self._is_stopping)
         )
@@ -125,15 +132,17 @@ class Leading:
 
     # --- taking over ----------------------------------------------------------------------------
 
-    async def _lead(self, turn: Turn) -> None:
+    async def _lead(self, turn: Turn, beside: Beside) -> None:
         """Returns when somebody else has taken over, who is to be outdone."""
         while not await self._ready.synced(_SYNC_SECONDS):
             _log.warning("the first lists are not complete yet")
         epoch = await self._take_over(turn)
         async with asyncio.TaskGroup() as group:
-            doubts = group.create_task(self._sweep.settle_doubts(epoch))
+            tasks = [self._sweep.settle_doubts(epoch), beside()]
+            running = [group.create_task(task) for task in tasks]
             await self._until_outranked(epoch)
-            doubts.cancel()
+            for task in running:
+                task.cancel()
 
     async def _take_over(self, turn: Turn) -> int:
         backoff = Backoff(first=0.1, longest=_LONGEST_PAUSE, random=self._random)

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from spillover.api.labels import MAX_ANNOTATIONS_BYTES, annotations_size
-from spillover.core.claims import Claim, annotations_for, labels_for
+from spillover.core.claims import Claim, Place, annotations_for, labels_for
 from spillover.core.ledger import Ledger
 from spillover.core.limits import Usage
 from spillover.core.placement import Decision, decide, find, is_first_choice, may_gain
 from spillover.core.pods import Pod
-from spillover.core.policy import Policy, PolicyKey, UnitKey
+from spillover.core.policy import LoadedPolicy, Policy, PolicyKey, Unit, UnitKey
 from spillover.core.preemption import choose
 from spillover.core.state import ClusterState
 from spillover.core.verdicts import Evicting, Placement, Rejected, Waiting
@@ -122,11 +122,13 @@ class SchedulingCache(ClusterState):
             pod=pod,
             node=node,
             flight=self.ledger.start_binding(lands),
-            policy=policy.key.name if policy else "",
-            unit=unit.title if unit else "",
+            policy=policy,
+            unit=unit,
             labels=labels,
             annotations=annotations,
             tolerate=self.nodes.evictions(node, pod.tolerations) if unit and unit.virtual else (),
+            place=_place(policy, unit),
+            passed=reservation.passed,
         )
 
     # --- within ---------------------------------------------------------------------------------
@@ -140,7 +142,8 @@ class SchedulingCache(ClusterState):
             case Placement():
                 policy = self.policy_of(pod)
                 key = policy.key if policy is not None else None
-                self.ledger.reserve(pod, key, decision.unit_key, decision.nodes)
+                passed = decision.passed
+                self.ledger.reserve(pod, key, decision.unit_key, decision.nodes, passed)
             case Rejected():
                 self.ledger.release(pod.uid)
 
@@ -169,7 +172,7 @@ class SchedulingCache(ClusterState):
             policy,
             demand,
             frozenset(offered),
-            frozenset(decision.reasons.values()),
+            decision.causes,
             Outlook(waits, may_gain(pod.uid, demand, self.policy_of(pod), self.world())),
             rest_seconds=PREEMPT_SECONDS if isinstance(stays, Evicting) else 0.0,
         )
@@ -204,6 +207,14 @@ class SchedulingCache(ClusterState):
             key=lambda view: view.version,
             default=None,
         )
+
+
+def _place(policy: LoadedPolicy | None, unit: Unit | None) -> Place:
+    if not isinstance(policy, Policy):
+        return Place.UNMANAGED
+    if unit is None:
+        return Place.OUTSIDE
+    return Place.FIRST if unit is policy.units[0] else Place.SPILLED
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,16 @@
 """What a Binding carries: the right to bind, and the labels and annotations that say where to."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from spillover.api.kubernetes import Taint
 from spillover.api.labels import DELETION_COST
+from spillover.core.deletion_cost import cost_annotations, cost_in, has_own_cost
 from spillover.core.ledger import Flight
 from spillover.core.pods import POLICY_ANNOTATION, UNIT_ANNOTATION, Pod
 from spillover.core.policy import LoadedPolicy, Policy, Unit
 from spillover.core.resources import asks_for_gpu
-
-DELETION_COST_STEP = 100
+from spillover.core.verdicts import Passed
 
 ACS = "alibabacloud.com/acs"
 COMPUTE_CLASS = "alibabacloud.com/compute-class"
@@ -19,19 +20,32 @@ QOS_STRATEGY = "alpha.alibabacloud.com/compute-qos-strategy"
 """An annotation that chooses the QoS in place of the label."""
 
 
+class Place(StrEnum):
+    """Where a pod goes, as its policy sees it: to the first unit, to a later one, to nodes of no
+    unit, or under no policy."""
+
+    FIRST = "first"
+    SPILLED = "spilled"
+    OUTSIDE = "outside"
+    UNMANAGED = "unmanaged"
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """The right to bind `pod` to `node` once, with what the Binding carries. `flight` goes back to
-    the ledger with the outcome. `tolerate` are taints that would evict the pod at once."""
+    the ledger with the outcome. `tolerate` are taints that would evict the pod at once. `passed`
+    is why the pod goes to none of the units before."""
 
     pod: Pod
     node: str
     flight: Flight
-    policy: str
-    unit: str
+    policy: LoadedPolicy | None
+    unit: Unit | None
     labels: dict[str, str]
     annotations: dict[str, str]
     tolerate: tuple[Taint, ...]
+    place: Place
+    passed: tuple[Passed, ...]
 
 
 def labels_for(pod: Pod, unit: Unit) -> dict[str, str]:
@@ -60,8 +74,9 @@ def annotations_for(pod: Pod, policy: LoadedPolicy | None, unit: Unit | None) ->
         return {key: value for key, value in marks.items() if key in pod.annotations}
     if unit is None:
         return marks
-    cost = {DELETION_COST: str(DELETION_COST_STEP * policy.rank_from_end(unit))}
-    annotations = {**cost, **unit.pod_annotations, **marks}
-    if DELETION_COST in pod.annotations:
-        del annotations[DELETION_COST]
+    annotations = {**unit.pod_annotations, **marks}
+    if has_own_cost(pod.annotations):
+        annotations.pop(DELETION_COST, None)
+    elif DELETION_COST not in annotations and not policy.key.is_implicit:
+        annotations |= cost_annotations(cost_in(policy, unit))
     return annotations

@@ -117,7 +117,7 @@ def explain_policy(cache: ClusterState, policy: LoadedPolicy) -> PolicyReport:
             if not pod.node and not pod.terminating
         },
         outside=tuple(
-            pod.name for pod in own if pod.node and not invalid and cache.unit_of(pod) is None
+            pod.name for pod in own if pod.node and not invalid and cache.home_of(pod).unit is None
         ),
     )
 
@@ -168,9 +168,10 @@ def explain_pod(
 
 
 def _bound(cache: ClusterState, pod: Pod, policy: LoadedPolicy | None) -> PodReport:
-    home = cache.unit_of(pod)
-    if home is not None:
-        where = f"bound to {pod.node}, in unit {home[1].title} of {home[0].key}"
+    home = cache.home_of(pod)
+    of = home.policy if home.unit is not None else policy
+    if home.policy is not None and home.unit is not None:
+        where = f"bound to {pod.node}, in unit {home.unit.title} of {home.policy.key}"
     elif policy is not None:
         where = f"bound to {pod.node}, which counts in no unit of {policy.key}"
     else:
@@ -179,9 +180,9 @@ def _bound(cache: ClusterState, pod: Pod, policy: LoadedPolicy | None) -> PodRep
         namespace=pod.namespace,
         pod=pod.name,
         node=pod.node,
-        policy=str(home[0].key if home else policy.key if policy else ""),
+        policy=str(of.key) if of is not None else "",
         outcome=where,
-        chosen=home[1].title if home is not None else "",
+        chosen=home.unit.title if home.unit is not None else "",
         nodes=(pod.node,),
         units=(),
         next_try="",

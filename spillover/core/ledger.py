@@ -36,6 +36,7 @@ from spillover.core.limits import Usage
 from spillover.core.pods import Pod
 from spillover.core.policy import PolicyKey, UnitKey
 from spillover.core.resources import Requests
+from spillover.core.verdicts import Passed
 
 RESERVATION_SECONDS = 60.0
 SLOW_RESERVATION_SECONDS = 660.0
@@ -56,16 +57,21 @@ class Slot(NamedTuple):
     requests: Requests = ()
 
 
+NOWHERE = Slot(None)
+
+
 @dataclass(frozen=True, slots=True)
 class Reservation:
     """`pod` is the scheduler's view at the time of filter; `nodes` is what filter answered under
-    `policy`; `expires` is in seconds of the ledger's clock."""
+    `policy`, and `passed` is why no unit before took the pod; `expires` is in seconds of the
+    ledger's clock."""
 
     policy: PolicyKey | None
     slot: Slot
     pod: Pod
     nodes: Set[str]
     expires: float
+    passed: tuple[Passed, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +172,12 @@ class Ledger:
         return len(self._binding)
 
     def reserve(
-        self, pod: Pod, policy: PolicyKey | None, unit: UnitKey | None, nodes: Set[str]
+        self,
+        pod: Pod,
+        policy: PolicyKey | None,
+        unit: UnitKey | None,
+        nodes: Set[str],
+        passed: tuple[Passed, ...] = (),
     ) -> None:
         """Replaces what the pod had reserved or held before. Raises ValueError for a pod that is
         binding or bound: it has its slot."""
@@ -180,7 +191,7 @@ class Ledger:
             self._count(oldest.slot, -1)
         seconds = SLOW_RESERVATION_SECONDS if pod.slow_to_bind else RESERVATION_SECONDS
         slot = Slot(unit, pod.requests)
-        self._reserved[pod.uid] = Reservation(policy, slot, pod, nodes, self._now + seconds)
+        self._reserved[pod.uid] = Reservation(policy, slot, pod, nodes, self._now + seconds, passed)
         self._count(slot, +1)
 
     def release(self, uid: str) -> None:
@@ -244,6 +255,11 @@ class Ledger:
     def in_flight(self, uid: str) -> bool:
         """Whether a binding of the pod was sent and its outcome is not known."""
         return uid in self._binding
+
+    def is_placing(self, uid: str) -> bool:
+        """Whether a waiting pod has a slot already: reserved, or of a binding under way."""
+        self._expire()
+        return uid in self._reserved or uid in self._binding
 
     def is_bound(self, uid: str) -> bool:
         """Whether the pod is live and bound, by the API server's answer or by the watch."""

@@ -2,9 +2,10 @@
 
 from bisect import insort
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from spillover.core.demand import group_of
-from spillover.core.ledger import Bound, Slot
+from spillover.core.ledger import NOWHERE, Bound, Slot
 from spillover.core.nodes import NodeIndex
 from spillover.core.pods import POLICY_ANNOTATION, UNIT_ANNOTATION, Pod
 from spillover.core.policy import LoadedPolicy, Policy, PolicyKey, Unit, UnitKey
@@ -39,6 +40,16 @@ class _Namespace:
             if (policy := _first(self._by_label.get(label, ()), labels)) is not None
         ]
         return min(found, key=_age, default=None)
+
+    def selecting(self, labels: Mapping[str, str]) -> list[LoadedPolicy]:
+        found = [
+            policy
+            for label in (None, *labels.items())
+            for policy in self._by_label.get(label, ())
+            if includes(labels, policy.selector)
+        ]
+        found.sort(key=_age)
+        return found
 
 
 def _first(policies: Sequence[LoadedPolicy], labels: Mapping[str, str]) -> LoadedPolicy | None:
@@ -90,48 +101,66 @@ class PolicyIndex:
         found = self._by_namespace.get(namespace)
         return found.for_pod(labels) if found is not None else None
 
+    def selecting(self, namespace: str, labels: Mapping[str, str]) -> list[LoadedPolicy]:
+        """All policies of the namespace that select the labels, the oldest first."""
+        found = self._by_namespace.get(namespace)
+        return found.selecting(labels) if found is not None else []
+
 
 def _age(policy: LoadedPolicy) -> tuple[str, str, str]:
     return (policy.created, policy.key.name, policy.key.group)
 
 
-def unit_of(pod: Pod, policies: PolicyIndex, nodes: NodeIndex) -> tuple[Policy, Unit] | None:
-    """The unit that a bound pod belongs to, whether it counts there or not.
+class Home(NamedTuple):
+    """Where a pod belongs. `unit` is None where it waits, where the policy is invalid, and on nodes
+    of no unit. `left`: it was placed in a unit that its policy has no more."""
 
-    A pod that we bound belongs where its annotation says, and nowhere once that unit is removed. A
-    pod that others bound belongs to the first unit whose nodes, labels and annotations it has.
+    policy: LoadedPolicy | None
+    unit: Unit | None = None
+    left: bool = False
+
+
+def home_of(pod: Pod, policies: PolicyIndex, nodes: NodeIndex) -> Home:
+    """Where a bound pod belongs, whether it counts there or not.
+
+    A pod that we bound belongs where its annotation says, and to no unit once that one is removed.
+    A pod that others bound belongs to the first unit whose nodes, labels and annotations it has.
     """
     group, _, name = pod.annotations.get(POLICY_ANNOTATION, "").partition("/")
     placed_by = policies.get(PolicyKey(group, pod.namespace, name))
     if placed_by is not None:
+        if not isinstance(placed_by, Policy):
+            return Home(placed_by)
         identity = pod.annotations.get(UNIT_ANNOTATION, "")
-        known = placed_by.unit(identity) if isinstance(placed_by, Policy) else None
-        return (placed_by, known) if isinstance(placed_by, Policy) and known is not None else None
+        unit = placed_by.unit(identity)
+        return Home(placed_by, unit, left=bool(identity) and unit is None)
     policy = policies.for_pod(pod.namespace, pod.labels)
     if not isinstance(policy, Policy):
-        return None
-    return next(
-        (
-            (policy, unit)
-            for unit in policy.units
-            if pod.node in nodes.members(unit.pool)
-            and includes(pod.labels, unit.pod_labels)
-            and includes(pod.annotations, unit.pod_annotations)
+        return Home(policy)
+    return Home(
+        policy,
+        next(
+            (
+                unit
+                for unit in policy.units
+                if pod.node in nodes.members(unit.pool)
+                and includes(pod.labels, unit.pod_labels)
+                and includes(pod.annotations, unit.pod_annotations)
+            ),
+            None,
         ),
-        None,
     )
 
 
-def counted(pod: Pod, policies: PolicyIndex, nodes: NodeIndex) -> Bound:
+def counted(pod: Pod, home: Home) -> Bound:
     """Where a bound pod counts, and which unit it is leaving."""
-    found = unit_of(pod, policies, nodes)
-    if found is None:
-        return Bound(Slot(None))
-    policy, unit = found
+    policy, unit, _ = home
+    if not isinstance(policy, Policy) or unit is None:
+        return Bound(NOWHERE)
     leaving = (policy.key, unit.identity) if pod.terminating else None
     if pod.terminating and policy.ignore_terminating_pod:
-        return Bound(Slot(None), leaving)
+        return Bound(NOWHERE, leaving)
     if policy.ignore_previous_pod and (pod.since or pod.created) < policy.created:
-        return Bound(Slot(None), leaving)
+        return Bound(NOWHERE, leaving)
     key = UnitKey(policy.key, unit.identity, group_of(pod, policy))
     return Bound(Slot(key, pod.requests), leaving)

@@ -5,7 +5,7 @@ in `find`, which takes the units in order; `consider` is what becomes of the pod
 """
 
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from spillover.core.verdicts import (
     AtMax,
     Evicting,
     NoNode,
+    Passed,
     Placement,
     Rejected,
     Stay,
@@ -79,7 +80,8 @@ def decide(
     found = find(pod.uid, demand, frozenset(offered), policy, world)
     if isinstance(found, Placement):
         return found
-    return Rejected(_reasons(found, pod.uid, demand, offered, policy, world), found)
+    passed = _passed(found, pod.uid, demand, policy, world)
+    return Rejected(_reasons(found, demand, offered, policy, passed, world), found, passed)
 
 
 def find(
@@ -92,14 +94,18 @@ def find(
         return Placement(None, None, usable) if usable else None
     if isinstance(policy, InvalidPolicy) or demand.missing or _is_orphan(demand, world):
         return None
+    passed: tuple[Passed, ...] = ()
     for unit in policy.units:
         verdict = consider(unit, uid, demand, offered, policy, world)
-        if isinstance(verdict, (Placement, Waiting, Evicting)):
+        if isinstance(verdict, Placement):
+            return replace(verdict, passed=passed) if passed else verdict
+        if isinstance(verdict, (Waiting, Evicting)):
             return verdict
+        passed = (*passed, verdict)
     if policy.open:
         usable = _outside(offered, demand, policy.units, world)
         if usable:
-            return Placement(policy, None, usable)
+            return Placement(policy, None, usable, passed=passed)
     return None
 
 
@@ -204,12 +210,27 @@ def _outside(offered: Set[str], demand: Demand, units: Sequence[Unit], world: Wo
     return world.nodes.admitting(names, demand.tolerations, to_virtual_unit=False)
 
 
+def _passed(
+    stays: Stay | None, uid: str, demand: Demand, policy: LoadedPolicy | None, world: World
+) -> tuple[Passed, ...]:
+    """Why each unit is no place for a rejected pod, up to the one that it stays with."""
+    if not isinstance(policy, Policy) or demand.missing or _is_orphan(demand, world):
+        return ()
+    passed = []
+    for unit in policy.units:
+        if stays is not None and unit is stays.unit:
+            break
+        verdict = consider(unit, uid, demand, frozenset(), policy, world)
+        passed.append(verdict if isinstance(verdict, AtMax) else NoNode(unit))
+    return tuple(passed)
+
+
 def _reasons(
     stays: Stay | None,
-    uid: str,
     demand: Demand,
     offered: Sequence[str],
     policy: LoadedPolicy | None,
+    passed: Sequence[Passed],
     world: World,
 ) -> dict[str, str]:
     """Why not, for every offered node."""
@@ -222,12 +243,10 @@ def _reasons(
         return dict.fromkeys(offered, _without_label(policy, demand))
     if _is_orphan(demand, world):
         return dict.fromkeys(offered, UNKNOWN_OWNER)
-    of_unit: dict[str, str] = {}
-    for unit in policy.units:
-        if stays is not None and unit is stays.unit:
-            break
-        verdict = consider(unit, uid, demand, frozenset(), policy, world)
-        of_unit[unit.identity] = verdict.reason if isinstance(verdict, AtMax) else ""
+    of_unit = {
+        verdict.unit.identity: verdict.reason if isinstance(verdict, AtMax) else ""
+        for verdict in passed
+    }
     held = stays.reason if stays is not None else ""
     return {name: _of_node(name, policy, of_unit, held, world.nodes) for name in offered}
 

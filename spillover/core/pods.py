@@ -35,7 +35,8 @@ class Pod:
     in UTC as the API server writes it, so it sorts. `scheduler` is the name of the pod's scheduler.
     `since` is when the condition PodScheduled last changed, in the same form, "" if it never did.
     `owner` is the uid of the workload with replicas that controls the pod, or "". `nominated` is
-    the node that the scheduler, or somebody else, means it for while it waits.
+    the node that the scheduler, or somebody else, means it for while it waits. `started`: its
+    phase is not Pending any more. `ready` is its condition Ready.
     """
 
     uid: str
@@ -58,6 +59,8 @@ class Pod:
     owner: str
     nominated: str
     may_preempt: bool
+    started: bool
+    ready: bool
 
     @property
     def epoch(self) -> int:
@@ -105,6 +108,8 @@ def pod_from_wire(wire: PodObject) -> Pod:
         owner=owner_of(metadata),
         nominated=status.nominated_node_name,
         may_preempt=spec.preemption_policy != "Never",
+        started=status.phase not in ("", "Pending"),
+        ready=any(c.type == "Ready" and c.status == "True" for c in status.conditions or ()),
     )
 
 

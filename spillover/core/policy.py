@@ -10,6 +10,9 @@ from typing import NamedTuple
 from spillover.api.errors import FieldError
 from spillover.core.selectors import Requirement
 
+IMPLICIT_GROUP = "spillover.dev"
+"""In place of the API group, for a policy that no object stands for."""
+
 
 class PolicyKey(NamedTuple):
     """Which object a policy is: its API group tells the dialect."""
@@ -17,6 +20,11 @@ class PolicyKey(NamedTuple):
     group: str
     namespace: str
     name: str
+
+    @property
+    def is_implicit(self) -> bool:
+        """No object stands for it."""
+        return self.group == IMPLICIT_GROUP
 
     def __str__(self) -> str:
         return f"{self.group}/{self.name}"
@@ -84,7 +92,8 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A valid policy. `created` is RFC 3339 in UTC as the API server writes it, so it sorts.
+    """A valid policy. `created` is RFC 3339 in UTC as the API server writes it, so it sorts;
+    `generation` grows with every change of the spec.
 
     `open`: when every unit is exhausted, nodes of no unit may be used (VKE's `prefer`).
     `awaits_terminating`: a pod does not go past a unit while a pod of that unit is terminating.
@@ -101,6 +110,7 @@ class Policy:
     ignore_terminating_pod: bool = True
     awaits_terminating: bool = False
     preempt: Preempt = Preempt.AFTER_ALL_UNITS
+    generation: int = 0
 
     @property
     def waits_for_a_time(self) -> bool:
@@ -131,6 +141,7 @@ class InvalidPolicy:
     created: str
     selector: Mapping[str, str]
     errors: tuple[FieldError, ...]
+    generation: int = 0
 
 
 LoadedPolicy = Policy | InvalidPolicy

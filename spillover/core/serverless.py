@@ -7,10 +7,9 @@ from cachetools import LRUCache
 
 from spillover.core.admission import REGION, asks_for_serverless
 from spillover.core.nodes import NodeIndex
-from spillover.core.policy import NodeKind, NodePool, Policy, PolicyKey, Unit
+from spillover.core.policy import IMPLICIT_GROUP, NodeKind, NodePool, Policy, PolicyKey, Unit
 from spillover.core.selectors import Operator, Requirement
 
-GROUP = "spillover.dev"
 NAME = "serverless"
 TOPOLOGY_REGION = "topology.kubernetes.io/region"
 MOST_REGIONS = 64
@@ -44,7 +43,7 @@ class ServerlessPolicies:
         region = labels.get(REGION, "")
         name = f"{NAME}-{region}" if region else NAME
         return Policy(
-            key=PolicyKey(GROUP, namespace, name),
+            key=PolicyKey(IMPLICIT_GROUP, namespace, name),
             uid="",
             created="",
             selector={},

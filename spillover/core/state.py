@@ -4,19 +4,21 @@ the ledger, and the pods that wait."""
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 
+from spillover.core.changes import Changes
 from spillover.core.conventions import NodeConventions
 from spillover.core.demand import Demand, History, demand_of, group_of
 from spillover.core.histories import Histories
-from spillover.core.ledger import Ledger
+from spillover.core.ledger import NOWHERE, Ledger, Slot
 from spillover.core.limits import LedgerView
-from spillover.core.matching import PolicyIndex, counted, unit_of
+from spillover.core.matching import Home, PolicyIndex, counted, home_of
 from spillover.core.nodes import Node, NodeIndex
 from spillover.core.placement import World
-from spillover.core.pods import Pod
+from spillover.core.pods import POLICY_ANNOTATION, Pod
 from spillover.core.policy import LoadedPolicy, Policy, PolicyKey, Unit, UnitKey
 from spillover.core.priorities import Priorities
-from spillover.core.serverless import GROUP as SERVERLESS_GROUP
+from spillover.core.selectors import includes
 from spillover.core.serverless import ServerlessPolicies
+from spillover.core.tally import Tally
 from spillover.core.term import Term
 from spillover.core.waiting import WaitingPods
 from spillover.core.workloads import Workload, Workloads
@@ -43,6 +45,8 @@ class ClusterState:
         self.histories = Histories(clock)
         self.waiting = WaitingPods(clock, jitter)
         self.term = Term()
+        self.changes = Changes()
+        self.tally = Tally(self.changes)
         self._pods: dict[str, Pod] = {}
         # The newest deletion, or complete list, that was seen: a pod at an older version that is
         # not known was deleted before. (What is put says nothing of that: a list has no order.)
@@ -97,11 +101,13 @@ class ClusterState:
             self.nodes.hold(unit.pool)
         self._release_pools(before)
         self.policies.put(policy)
-        self._policy_changed(policy.key)
+        self._policy_changed(policy.key, before, policy)
 
     def drop_policy(self, key: PolicyKey) -> None:
-        self._release_pools(self.policies.drop(key))
-        self._policy_changed(key)
+        before = self.policies.drop(key)
+        self._release_pools(before)
+        self._policy_changed(key, before)
+        self.changes.no_policy(key)
 
     def keep_policies(self, group: str, listed: Set[PolicyKey]) -> None:
         """Drop the policies of a dialect that a complete list lacks."""
@@ -155,8 +161,9 @@ class ClusterState:
         """From now on the scheduler asks us. What it asked before, it asked another process: pods
         that were refused then may be waiting for what has changed since, or for time to pass."""
         self.term.begin(epoch)
+        self.changes.everything((policy.key for policy in self.policies.all()), self._pods)
         for pod in self._pods.values():
-            if pod.is_refused and pod.scheduler in self._schedulers:
+            if pod.is_refused and self.is_ours(pod):
                 self.waiting.rejected(pod, *self._shape(pod), None)
 
     def end_term(self) -> None:
@@ -173,7 +180,7 @@ class ClusterState:
         if now is None or now.node or now.version > pod.version:
             return
         own = self.policy_of(pod)
-        policies = [own] if own is not None and own.key.group == SERVERLESS_GROUP else []
+        policies = [own] if own is not None and own.key.is_implicit else []
         units = (
             UnitKey(policy.key, unit.identity, group_of(pod, policy))
             for policy in (*policies, *self.policies.of_namespace(pod.namespace))
@@ -188,7 +195,7 @@ class ClusterState:
             pod
             for pod in self._pods.values()
             if pod.epoch > self.term.epoch > 0
-            and pod.scheduler in self._schedulers
+            and self.is_ours(pod)
             and not (pod.node or pod.finished)
         ]
 
@@ -214,14 +221,26 @@ class ClusterState:
         pod = self._pods.get(uid)
         return pod is None or self.term.admits(pod.namespace)
 
+    def belongs_to(self, pod: Pod) -> PolicyKey | None:
+        """The policy that a pod, bound or not, is counted for."""
+        policy = self.home_of(pod).policy if pod.node else self.policy_of(pod)
+        return policy.key if policy is not None else None
+
     def demand_of(self, pod: Pod) -> Demand:
         """What a decision reads of a pod that waits."""
         policy = self.policy_of(pod)
         return demand_of(pod, policy, self._history(pod, policy))
 
-    def unit_of(self, pod: Pod) -> tuple[Policy, Unit] | None:
-        """The unit that a bound pod belongs to, whether it counts there or not."""
-        return unit_of(pod, self.policies, self.nodes)
+    def is_ours(self, pod: Pod) -> bool:
+        """Whether our scheduler places the pod."""
+        return pod.scheduler in self._schedulers
+
+    def pod(self, uid: str) -> Pod | None:
+        return self._pods.get(uid)
+
+    def home_of(self, pod: Pod) -> Home:
+        """The policy and unit that a bound pod belongs to, whether it counts there or not."""
+        return home_of(pod, self.policies, self.nodes)
 
     def pods_of(self, namespace: str) -> list[Pod]:
         return [self._pods[uid] for uid in self._pods_by_namespace.get(namespace, ())]
@@ -256,7 +275,7 @@ class ClusterState:
         return (policy.key if policy is not None else None), self.demand_of(pod)
 
     def _counts_under(self, pod: Pod) -> UnitKey | None:
-        return counted(pod, self.policies, self.nodes).slot.unit
+        return counted(pod, self.home_of(pod)).slot.unit
 
     def _take_in(self, pod: Pod) -> None:
         known = self._pods.get(pod.uid)
@@ -274,6 +293,8 @@ class ClusterState:
         self.waiting.forget(uid)
         self.histories.forget(uid)
         self._priorities.forget(uid)
+        self.tally.forget(uid)
+        self.changes.no_pod(uid)
         if pod is not None:
             _discard(self._pods_by_namespace, pod.namespace, uid)
             _discard(self._pods_by_node, pod.node, uid)
@@ -285,34 +306,62 @@ class ClusterState:
             self.histories.forget(pod.uid)
         else:
             self.waiting.seen(pod, self._shape)
+        policy = self.policy_of(pod)
+        home, slot = Home(policy), NOWHERE
         if pod.finished:
             self.ledger.forget(pod.uid)
         elif pod.node:
-            self.ledger.see_bound(pod.uid, counted(pod, self.policies, self.nodes))
+            home = self.home_of(pod)
+            bound = counted(pod, home)
+            slot = bound.slot
+            self.ledger.see_bound(pod.uid, bound)
         else:
             self.ledger.see_unbound(pod)
+        self._tally(pod, home, slot)
         live = not (pod.finished or pod.terminating)
         if pod.node and live:
             self._priorities.see(pod.uid, pod.node, pod.priority)
         else:
             self._priorities.forget(pod.uid)
-        self._count_for_ratio(pod, self.policy_of(pod) if live else None)
+        self._count_for_ratio(pod, policy if live else None)
+
+    def _tally(self, pod: Pod, home: Home, slot: Slot) -> None:
+        self.changes.pod(pod.uid)
+        if pod.finished or home.policy is None or home.policy.key.is_implicit:
+            self.tally.forget(pod.uid)
+            return
+        selecting = self.policies.selecting(pod.namespace, pod.labels)
+        is_own = home.policy in selecting
+        younger = selecting[selecting.index(home.policy) + 1 :] if is_own else ()
+        self.tally.see(pod, home, slot, younger)
 
     def _account_all(self, uids: Iterable[str]) -> None:
         for uid in uids:
             self._account(self._pods[uid])
 
-    def _policy_changed(self, key: PolicyKey) -> None:
+    def _policy_changed(self, key: PolicyKey, *versions: LoadedPolicy | None) -> None:
+        """`versions` are the policy as it was and as it is: it concerns the pods that one of them
+        selects, and those that it has placed."""
         self.waiting.policies_changed(key.namespace, self._shape)
         self.ledger.release_namespace(key.namespace)
         self._recount_flights()
         for pod in self.ledger.doubted():
             self.doubt(pod)
-        self._account_all(list(self._pods_by_namespace.get(key.namespace, ())))
+        selectors = [policy.selector for policy in versions if policy is not None]
+        placed_by = str(key)
+        concerned = [
+            pod.uid
+            for pod in self.pods_of(key.namespace)
+            if pod.annotations.get(POLICY_ANNOTATION) == placed_by
+            or any(includes(pod.labels, selector) for selector in selectors)
+        ]
+        self._account_all(concerned)
+        for policy in self.policies.of_namespace(key.namespace):
+            self.changes.policy(policy.key)  # it may be in conflict with this one
 
     def _recount_flights(self) -> None:
         for flight in self.ledger.flights():
-            slot = counted(flight.lands, self.policies, self.nodes).slot
+            slot = counted(flight.lands, self.home_of(flight.lands)).slot
             if slot != flight.slot:
                 self.ledger.recount(flight, slot)
 
@@ -331,6 +380,7 @@ class ClusterState:
                 self.ledger.release_policy(key)  # bind decides anew, under the lower maximum
             if now != count:
                 self.waiting.slots_freed([namespace])
+                self.changes.policy(key)
 
     def _with_ratio(self, namespace: str) -> list[PolicyKey]:
         return [

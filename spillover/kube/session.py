@@ -25,6 +25,8 @@ _LONGEST_RETRY_AFTER = 30.0
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+"""Server-side apply. JSON is YAML."""
 
 _NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError, CredentialsError)
 

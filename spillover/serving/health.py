@@ -6,8 +6,13 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 
-def health_app(obstacle: Callable[[], str | None], registry: CollectorRegistry) -> web.Application:
-    """`obstacle` tells why the service is not ready, or None."""
+def health_app(
+    obstacle: Callable[[], str | None],
+    registry: CollectorRegistry,
+    more_metrics: Callable[[], bytes] = bytes,
+) -> web.Application:
+    """`obstacle` tells why the service is not ready, or None. `more_metrics` are in Prometheus'
+    text format already."""
 
     async def healthz(_: web.Request) -> web.Response:
         # Answered by the event loop that does all the work: while that is stuck, there is none.
@@ -19,7 +24,8 @@ def health_app(obstacle: Callable[[], str | None], registry: CollectorRegistry) 
 
     async def show_metrics(_: web.Request) -> web.Response:
         return web.Response(
-            body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+            body=generate_latest(registry) + more_metrics(),
+            headers={"Content-Type": CONTENT_TYPE_LATEST},
         )
 
     app = web.Application()

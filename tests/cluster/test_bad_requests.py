@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders import NoElection, ack_policy, leading, node, virtual
+from builders import NoElection, ack_policy, decision_log, leading, node, virtual
 from extender.app import LARGEST_REQUEST, scheduler_app
 from extender.binding import Binding
 from extender.filtering import Filtering
@@ -62,9 +62,18 @@ class Target:
         self.cache.put_policy(ack_policy({"resource": "eci", "max": 3}))
         metrics = Metrics(self.cache, ())
         binder = Binder(session, labels_in_binding=True, clock=time.monotonic)
-        binding = Binding(self.cache, binder, metrics, time.monotonic, Random(1), NoElection())
+        binding = Binding(
+            self.cache,
+            binder,
+            metrics,
+            time.monotonic,
+            Random(1),
+            NoElection(),
+            decision_log(session),
+            time.time,
+        )
         self.app = scheduler_app(
-            Filtering(self.cache, metrics),
+            Filtering(self.cache, metrics, decision_log(session)),
             Preempting(self.cache, metrics),
             binding,
             Readiness([]),

@@ -12,7 +12,7 @@ from random import Random
 import msgspec
 import pytest
 
-from builders import NoElection, ack_policy, leading, virtual
+from builders import NoElection, ack_policy, decision_log, leading, virtual
 from extender.binding import Binding
 from extender.metrics import Metrics
 from harness.cluster import Cluster
@@ -40,7 +40,16 @@ class Extender:
         self.cache.put_policy(policy)
         binder = Binder(session, labels_in_binding=True, clock=time.monotonic)
         metrics = Metrics(self.cache, ())
-        self.binding = Binding(self.cache, binder, metrics, time.monotonic, Random(1), NoElection())
+        self.binding = Binding(
+            self.cache,
+            binder,
+            metrics,
+            time.monotonic,
+            Random(1),
+            NoElection(),
+            decision_log(session),
+            time.time,
+        )
 
     def see(self, subject: Subject) -> None:
         """What the watch would show now."""

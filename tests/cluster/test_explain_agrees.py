@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
@@ -16,7 +17,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from builders import NoElection, leading
+from builders import NoElection, decision_log, leading
 from extender.app import scheduler_app
 from extender.binding import Binding
 from extender.filtering import Filtering
@@ -27,6 +28,7 @@ from harness import scenes
 from harness.cluster import Cluster, Options, running
 from harness.places import MANIFESTS
 from spillover.cli.snapshot import take
+from spillover.controller.statuses import Statuses
 from spillover.core.cache import SchedulingCache
 from spillover.core.conventions import NodeConventions
 from spillover.core.dialects import load
@@ -386,13 +388,24 @@ async def extender(
     """The extender's application on watches of the API server."""
     conventions = NodeConventions(schedulers=frozenset({"nobody"}))
     cache = leading(SchedulingCache(conventions, time.monotonic, time.time, lambda: 0.5))
-    watches = reflectors(session, cache, Random(1), time.monotonic)
+    watches = reflectors(
+        session, cache, Statuses(session, lambda: datetime.now(UTC)), Random(1), time.monotonic
+    )
     metrics = Metrics(cache, watches)
     binder = Binder(session, labels_in_binding=True, clock=time.monotonic)
     app = scheduler_app(
-        Filtering(cache, metrics),
+        Filtering(cache, metrics, decision_log(session)),
         Preempting(cache, metrics),
-        Binding(cache, binder, metrics, time.monotonic, Random(1), NoElection()),
+        Binding(
+            cache,
+            binder,
+            metrics,
+            time.monotonic,
+            Random(1),
+            NoElection(),
+            decision_log(session),
+            time.time,
+        ),
         Readiness(watches),
         metrics,
         time.monotonic,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from builders import NoElection, ack_policy, leading, node, pod, virtual
+from builders import NoElection, ack_policy, decision_log, leading, node, pod, virtual
 from extender.app import scheduler_app
 from extender.binding import Binding
 from extender.filtering import Filtering
@@ -58,13 +58,22 @@ class Extender:
         metrics = Metrics(self.cache, ())
         session = ApiSession(Credentials())
         binder = Binder(session, labels_in_binding=True, clock=time.monotonic)
-        binding = Binding(self.cache, binder, metrics, time.monotonic, Random(1), NoElection())
+        binding = Binding(
+            self.cache,
+            binder,
+            metrics,
+            time.monotonic,
+            Random(1),
+            NoElection(),
+            decision_log(session),
+            time.time,
+        )
         self.watch = Reflector(
             session, "/api/v1/pods", bytes, Unused(), Random(1), lambda: self.now
         )  # never run: it stands for the first list and the last word of the API server
         self.watch.synced.set()
         ready = Readiness([self.watch])
-        filtering = Filtering(self.cache, metrics)
+        filtering = Filtering(self.cache, metrics, decision_log(session))
         self.client = TestClient(
             TestServer(
                 scheduler_app(

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from builders import ack_policy, node, virtual
+from builders import ack_policy, decision_log, node, virtual
 from extender.binding import Binding
 from extender.metrics import Metrics
 from spillover.api.extender import BindArgs
@@ -154,7 +154,9 @@ class Process:
         )  # fmt: skip
         binder = Binder(session, labels_in_binding=True, clock=clock)
         metrics = Metrics(self.cache, ())
-        self.binding = Binding(self.cache, binder, metrics, clock, chance, self.leading)
+        self.binding = Binding(
+            self.cache, binder, metrics, clock, chance, self.leading, decision_log(session), clock
+        )
         # The first lists, complete and up to date.
         self.seen = len(world.api.events)
         for pod in world.api.pods.values():

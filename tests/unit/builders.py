@@ -1,16 +1,21 @@
 """Short ways to write what tests are about."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from math import inf
+from random import Random
 from typing import Any
 
 from spillover.api import ack, vke
 from spillover.api.kubernetes import PodObject, Taint, Toleration
+from spillover.controller.decisions import DecisionLog
+from spillover.controller.recorder import Recorder
 from spillover.core.cache import SchedulingCache
 from spillover.core.dialects import load
 from spillover.core.nodes import Node
 from spillover.core.pods import Pod
 from spillover.core.policy import InvalidPolicy, Policy
+from spillover.kube.session import ApiSession
 
 PROVIDER = Taint("virtual-kubelet.io/provider", "alibabacloud", "NoSchedule")
 
@@ -36,6 +41,8 @@ def pod(uid: str = "pod", **fields: Any) -> Pod:
         "owner": "",
         "nominated": "",
         "may_preempt": True,
+        "started": False,
+        "ready": False,
     }
     return Pod(uid=uid, **{**defaults, **fields})
 
@@ -89,6 +96,13 @@ def leading(cache: SchedulingCache) -> SchedulingCache:
     cache.begin_term(1)
     cache.term.open_all_but(frozenset())
     return cache
+
+
+def decision_log(session: ApiSession) -> DecisionLog:
+    """One whose Events nobody writes."""
+    return DecisionLog(
+        Recorder(session, lambda _: None, lambda: 0.0, lambda: datetime.now(UTC), Random(1))
+    )
 
 
 class NoElection:

@@ -16,9 +16,10 @@ from spillover.core.ledger import RESERVATION_SECONDS, SLOW_RESERVATION_SECONDS
 from spillover.core.pods import EPOCH_ANNOTATION, Pod
 from spillover.core.policy import Policy, UnitKey
 from spillover.core.term import NOT_LEADING, OUTRANKED
-from spillover.core.verdicts import Placement, Rejected
+from spillover.core.verdicts import Placement, Rejected, because
 
 COST = "controller.kubernetes.io/pod-deletion-cost"
+COST_MARK = "spillover.dev/deletion-cost"
 
 
 class World:
@@ -152,7 +153,9 @@ def test_bind_without_a_reservation_decides_again() -> None:
     world.now = RESERVATION_SECONDS
     world.bind(pod("two"), "vk")
     assert world.cache.claim("one", "vk") == "eci is at its max of 1"
-    assert world.claim("one", "real").unit == "ecs"
+    claim = world.claim("one", "real")
+    assert claim.unit is policy.units[1]
+    assert because(claim.passed) == "eci is at its max of 1"
     assert (world.taken(policy, 0), world.taken(policy, 1)) == (1, 1)
 
 
@@ -376,10 +379,11 @@ def test_what_a_binding_carries() -> None:
     assert claim.annotations == {
         "note": "x",
         COST: "200",
+        COST_MARK: "200",
         "spillover.dev/policy": "scheduling.alibabacloud.com/policy",
         "spillover.dev/unit": policy.units[0].identity,
     }
-    assert (claim.pod.version, claim.node, claim.policy, claim.unit) == (7, "vk", "policy", "eci")
+    assert (claim.pod.version, claim.node, claim.unit) == (7, "vk", policy.units[0])
     world.cache.put_pod(pod("two"))
     assert world.claim("two", "real").annotations[COST] == "100"
 

@@ -1,6 +1,7 @@
 """Turning a ResourcePolicy of either dialect into the internal model, or saying what is wrong."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from spillover.api import ack as ack_api
@@ -13,6 +14,11 @@ from spillover.core.policy import InvalidPolicy, LoadedPolicy, PolicyKey
 def load(raw: Mapping[str, Any], group: str) -> LoadedPolicy:
     """The policy in one object of the API server. `group` is the API group it was read from, which
     tells the dialect. Never raises on what a user can write."""
+    generation = (raw.get("metadata") or {}).get("generation") or 0
+    return replace(_load(raw, group), generation=generation)
+
+
+def _load(raw: Mapping[str, Any], group: str) -> LoadedPolicy:
     metadata = raw.get("metadata") or {}
     key = PolicyKey(group, metadata.get("namespace", ""), metadata.get("name", ""))
     origin = (key, metadata.get("uid", ""), metadata.get("creationTimestamp") or "")

@@ -1,0 +1,78 @@
+"""What Events tell, of pods and of policies."""
+
+from collections import Counter
+from typing import Any
+
+from harness.scenes import ACK, deployment, node, policy, virtual_node
+from harness.stage import Scene, answered
+from harness.watch import Watch, is_live
+
+Object = dict[str, Any]
+OURS = "spillover.dev/extender"
+
+
+def told(events: list[Object]) -> Counter[tuple[str, str, str]]:
+    """Our Events, by the kind of object, reason and note."""
+    return Counter(
+        (each["regarding"]["kind"], each["reason"], each.get("note", ""))
+        for each in events
+        if each.get("reportingController") == OURS
+    )
+
+
+def watching(scene: Scene) -> Watch:
+    return Watch(scene.cluster, f"/apis/events.k8s.io/v1/namespaces/{scene.namespace}/events")
+
+
+def test_spills_a_maximum_and_no_capacity(scene: Scene) -> None:
+    scene.add_nodes(node("real-0", gpus=1), virtual_node("virtual-0"))
+    units = [{"resource": "ecs"}, {"resource": "eci", "max": 1}]
+    with watching(scene) as events:
+        scene.add(policy(ACK, scene.namespace, "app", selector={"app": "app"}, units=units))
+        scene.add(deployment(scene.namespace, "app", "spillover-scheduler", replicas=4))
+        scene.pods.wait_for(answered(4), 60, "all answered")
+        why = "ecs has no free node; eci is at its max of 1"
+        wanted = {
+            ("Pod", "SpilledOver", "goes to eci: ecs has no free node"): 1,
+            ("Pod", "NoCapacity", f"no unit takes the pod: {why}"): 2,
+            ("ResourcePolicy", "SpilledOver", "pods go to eci: ecs has no free node"): 1,
+            ("ResourcePolicy", "UnitAtMax", "eci is at its max of 1"): 1,
+            ("ResourcePolicy", "NoCapacity", f"no unit takes some pods: {why}"): 1,
+        }
+        events.wait_for(lambda found: told(found) == wanted, 30, f"{wanted}")
+        # More of the same: the policy's Events are not repeated.
+        scene.scale("app", 6)
+        scene.pods.wait_for(answered(6), 60, "all answered")
+        wanted["Pod", "NoCapacity", f"no unit takes the pod: {why}"] = 4
+        events.wait_for(lambda found: told(found) == wanted, 30, f"{wanted}")
+        assert all(
+            each["type"] == ("Warning" if each["reason"] == "NoCapacity" else "Normal")
+            for each in events.objects.values()
+            if each.get("reportingController") == OURS
+        )
+
+
+def test_waits_and_only_a_maximum(scene: Scene) -> None:
+    scene.add_nodes(node("real-0", gpus=1), virtual_node("virtual-0"))
+    with watching(scene) as events:
+        for name, policy_of, unit in (
+            ("waits", "ExceedMax", {"resource": "ecs", "max": 5}),
+            ("full", "LackResourceOrExceedMax", {"resource": "eci", "max": 0}),
+        ):
+            scene.add(
+                policy(
+                    ACK, scene.namespace, name, selector={"app": name}, units=[unit],
+                    whenTryNextUnits={"policy": policy_of},
+                )
+            )  # fmt: skip
+            scene.add(deployment(scene.namespace, name, "spillover-scheduler", replicas=2))
+        scene.pods.wait_for(
+            lambda pods: answered(4)(pods) and all(map(is_live, pods)), 60, "all answered"
+        )
+        wanted = {
+            ("Pod", "WaitingForUnit", "waits for nodes of ecs"): 1,
+            ("ResourcePolicy", "WaitingForUnit", "pods wait for ecs"): 1,
+            ("Pod", "UnitAtMax", "eci is at its max of 0"): 2,
+            ("ResourcePolicy", "UnitAtMax", "eci is at its max of 0"): 1,
+        }
+        events.wait_for(lambda found: told(found) == wanted, 30, f"{wanted}")

@@ -1,0 +1,52 @@
+"""When something may be looked at, or written, again."""
+
+from collections.abc import Callable, Hashable
+from random import Random
+from typing import Generic, TypeVar
+
+from cachetools import LRUCache
+
+_MOST_KEYS = 100_000
+_FIRST_REST = 1.0
+_LONGEST_REST = 60.0
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Pace(Generic[K]):
+    """Once in `seconds` for each key, and never twice at the same time; after a failure longer, and
+    longer with each in a row. `clock` gives seconds. Bounded: the longest unused key is forgotten
+    first."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float], random: Random) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._random = random
+        self._next: LRUCache[K, float] = LRUCache(_MOST_KEYS)
+        self._failures: LRUCache[K, int] = LRUCache(_MOST_KEYS)
+        self._busy: set[K] = set()
+
+    def __len__(self) -> int:
+        """How many are under way."""
+        return len(self._busy)
+
+    def allows(self, key: K) -> bool:
+        return key not in self._busy and self._next.get(key, 0.0) <= self._clock()
+
+    def passed(self, key: K) -> None:
+        """It was looked at now."""
+        self._next[key] = self._clock() + self._seconds
+
+    def begin(self, key: K) -> None:
+        self.passed(key)
+        self._busy.add(key)
+
+    def end(self, key: K, *, ok: bool) -> None:
+        self._busy.discard(key)
+        if ok:
+            self._failures.pop(key, None)
+            return
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        rest = min(_LONGEST_REST, _FIRST_REST * 2 ** min(failures, 10))
+        self._next[key] = self._clock() + rest * (0.5 + self._random.random())

@@ -1,0 +1,195 @@
+"""How many pods each policy has, where and in which state: kept up pod by pod, never counted anew.
+
+`Tally.see` is told of every change of a pod; what it costs does not depend on how many others there
+are. Who looks at policies, units or pods because of it learns from `spillover.core.changes` which.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Set
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+from spillover.core.changes import Changes
+from spillover.core.deletion_cost import has_own_cost
+from spillover.core.ledger import Slot
+from spillover.core.matching import Home
+from spillover.core.pods import Pod
+from spillover.core.policy import LoadedPolicy, PolicyKey, UnitKey
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+NO_UNIT = ""
+"""In place of a unit's identity: on nodes of no unit, or in one that is no more."""
+
+
+class State(NamedTuple):
+    """What is counted of one live (not finished) pod."""
+
+    bound: bool
+    started: bool
+    ready: bool
+    terminating: bool
+
+
+class _Entry(NamedTuple):
+    """`unit` is NO_UNIT also for a pod that waits. `counts_under` is what it takes of a maximum.
+    `younger` are the other policies that select the pod, for which it is not theirs."""
+
+    policy: PolicyKey
+    unit: str
+    state: State
+    counts_under: UnitKey | None
+    own_cost: bool
+    younger: tuple[PolicyKey, ...]
+
+
+@dataclass(slots=True)
+class UnitCount:
+    """Pods that are bound to a unit; only `terminating` ones are being deleted."""
+
+    assigned: int = 0
+    pending: int = 0
+    ready: int = 0
+    terminating: int = 0
+
+
+@dataclass(slots=True)
+class _Policy:
+    """The pods of one policy. `members` are those that count, by unit and group."""
+
+    states: Counter[tuple[str, State]] = field(default_factory=Counter)
+    unbound: set[str] = field(default_factory=set)
+    own_cost: set[str] = field(default_factory=set)
+    members: dict[str, dict[tuple[str, ...], set[str]]] = field(default_factory=dict)
+    older: Counter[PolicyKey] = field(default_factory=Counter)
+
+    def is_empty(self) -> bool:
+        return not (self.states or self.older)
+
+
+class Tally:
+    """Single-threaded, like the state that it belongs to."""
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+        self._entries: dict[str, _Entry] = {}
+        self._policies: dict[PolicyKey, _Policy] = {}
+
+    def see(self, pod: Pod, home: Home, slot: Slot, others: Iterable[LoadedPolicy]) -> None:
+        """A live pod as it is now, and the policies that select it besides, younger than its own.
+        It may be under no policy."""
+        if home.policy is None:
+            self.forget(pod.uid)
+            return
+        entry = _Entry(
+            home.policy.key,
+            home.unit.identity if home.unit is not None else NO_UNIT,
+            State(bool(pod.node), pod.started, pod.ready, pod.terminating),
+            slot.unit,
+            has_own_cost(pod.annotations) and bool(pod.node),
+            tuple(policy.key for policy in others if policy is not home.policy),
+        )
+        before = self._entries.get(pod.uid)
+        if before == entry:
+            return
+        if before is not None:
+            self._take_out(pod.uid, before)
+        self._entries[pod.uid] = entry
+        self._put_in(pod.uid, entry)
+
+    def forget(self, uid: str) -> None:
+        """The pod is gone, finished, or under no policy."""
+        entry = self._entries.pop(uid, None)
+        if entry is not None:
+            self._take_out(uid, entry)
+
+    # --- what there is --------------------------------------------------------------------------
+
+    def unit(self, policy: PolicyKey, unit: str) -> UnitCount:
+        """The pods bound to a unit; NO_UNIT: those bound elsewhere."""
+        found = UnitCount()
+        for (identity, state), count in self._of(policy).states.items():
+            if identity == unit and state.bound:
+                _add(found, state, count)
+        return found
+
+    def waiting(self, policy: PolicyKey) -> int:
+        """Pods of the policy without a node, those apart that are being deleted."""
+        states = self._of(policy).states
+        return sum(n for (_, s), n in states.items() if not (s.bound or s.terminating))
+
+    def unbound(self, policy: PolicyKey) -> Set[str]:
+        """Uids of pods without a node."""
+        return self._of(policy).unbound
+
+    def members(self, policy: PolicyKey, unit: str) -> Mapping[tuple[str, ...], Set[str]]:
+        """Uids of the pods that count in a unit, by group."""
+        return self._of(policy).members.get(unit, {})
+
+    def with_own_cost(self, policy: PolicyKey) -> Set[str]:
+        """Uids of bound pods whose deletion cost is not ours."""
+        return self._of(policy).own_cost
+
+    def older(self, policy: PolicyKey) -> list[PolicyKey]:
+        """Policies that have pods which this one selects too."""
+        return sorted(self._of(policy).older)
+
+    # --- within ---------------------------------------------------------------------------------
+
+    def _of(self, policy: PolicyKey) -> _Policy:
+        return self._policies.get(policy) or _Policy()
+
+    def _put_in(self, uid: str, entry: _Entry) -> None:
+        self._changes.policy(entry.policy)
+        mine = self._policies.setdefault(entry.policy, _Policy())
+        mine.states[entry.unit, entry.state] += 1
+        if not entry.state.bound:
+            mine.unbound.add(uid)
+        if entry.own_cost:
+            mine.own_cost.add(uid)
+        if (key := entry.counts_under) is not None:
+            mine.members.setdefault(key.unit, {}).setdefault(key.group, set()).add(uid)
+        for younger in entry.younger:
+            self._changes.policy(younger)
+            self._policies.setdefault(younger, _Policy()).older[entry.policy] += 1
+
+    def _take_out(self, uid: str, entry: _Entry) -> None:
+        self._changes.policy(entry.policy)
+        mine = self._policies[entry.policy]
+        _decrement(mine.states, (entry.unit, entry.state))
+        mine.unbound.discard(uid)
+        mine.own_cost.discard(uid)
+        if (key := entry.counts_under) is not None:
+            groups = mine.members[key.unit]
+            groups[key.group].discard(uid)
+            if not groups[key.group]:
+                del groups[key.group]
+            if not groups:
+                del mine.members[key.unit]
+        for younger in entry.younger:
+            self._changes.policy(younger)
+            _decrement(self._policies[younger].older, entry.policy)
+            self._drop_if_empty(younger)
+        self._drop_if_empty(entry.policy)
+
+    def _drop_if_empty(self, policy: PolicyKey) -> None:
+        found = self._policies.get(policy)
+        if found is not None and found.is_empty():
+            del self._policies[policy]
+
+
+def _add(found: UnitCount, state: State, count: int) -> None:
+    if state.terminating:
+        found.terminating += count
+        return
+    found.assigned += count
+    if state.ready:
+        found.ready += count
+    if not state.started:
+        found.pending += count
+
+
+def _decrement(counter: Counter[_Key], key: _Key) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

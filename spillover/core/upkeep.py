@@ -1,0 +1,93 @@
+"""What the controller wants pods' annotations to be: the order of scale-in, and which pods no
+autoscaler should buy a node for."""
+
+from collections.abc import Set
+
+from spillover.core import limits
+from spillover.core.deletion_cost import above, cost_changes
+from spillover.core.limits import Usage
+from spillover.core.pods import Pod
+from spillover.core.policy import Policy, PolicyKey, UnitKey
+from spillover.core.scale_up import delay_change, held_back, may_be_held
+from spillover.core.state import ClusterState
+from spillover.core.status import used_in
+
+
+class Upkeep:
+    """Looks at policies one by one, and then at single pods."""
+
+    def __init__(self, state: ClusterState) -> None:
+        self._state = state
+        self._misplaced: dict[PolicyKey, Set[str]] = {}
+        self._held: dict[PolicyKey, Set[str]] = {}
+
+    def look(self, key: PolicyKey) -> None:
+        """At a policy that has changed, or whose pods have. Pods for which something else is wanted
+        now are to be looked at next."""
+        policy = self._state.policies.get(key)
+        misplaced: Set[str] = frozenset()
+        held: Set[str] = frozenset()
+        if isinstance(policy, Policy):
+            misplaced = self._above(policy)
+            held = self._held_back(policy)
+        self._keep(self._misplaced, key, misplaced)
+        self._keep(self._held, key, held)
+
+    def wanted(self, pod: Pod) -> dict[str, str | None]:
+        """Annotations to write; None: to remove. Empty if all is as it should be."""
+        if pod.finished or pod.terminating:
+            return {}
+        if not pod.node:
+            policy = self._state.policy_of(pod)
+            held = policy is not None and pod.uid in self._held.get(policy.key, ())
+            return delay_change(pod, held)
+        home = self._state.home_of(pod)
+        key = home.policy.key if home.policy is not None else None
+        misplaced = key is not None and pod.uid in self._misplaced.get(key, ())
+        return {**cost_changes(pod, home, misplaced), **delay_change(pod, held=False)}
+
+    def clear(self) -> None:
+        """Others have looked since: begin anew."""
+        self._misplaced.clear()
+        self._held.clear()
+
+    def _keep(self, kept: dict[PolicyKey, Set[str]], key: PolicyKey, now: Set[str]) -> None:
+        before = kept.pop(key, frozenset[str]())
+        if now:
+            kept[key] = now
+        for uid in before ^ now:
+            self._state.changes.pod(uid)
+
+    def _above(self, policy: Policy) -> Set[str]:
+        found: set[str] = set()
+        for unit in policy.units:
+            most = limits.cap(unit, policy, self._state.workloads)
+            if most is None and not unit.max_resources:
+                continue
+            for members in self._state.tally.members(policy.key, unit.identity).values():
+                if most is not None and len(members) <= most and not unit.max_resources:
+                    continue
+                pods = (self._state.pod(uid) for uid in members)
+                found |= above((pod for pod in pods if pod is not None), unit, most)
+        return found
+
+    def _held_back(self, policy: Policy) -> Set[str]:
+        if not may_be_held(policy):
+            return frozenset()
+        waiting = [
+            pod
+            for pod in (self._state.pod(uid) for uid in self._state.tally.unbound(policy.key))
+            if pod is not None
+            and self._state.is_ours(pod)
+            and (pod.is_refused or self._is_placing(pod))
+        ]
+        if not waiting:
+            return frozenset()
+        used: dict[UnitKey, Usage] = {}
+        for unit in policy.units:
+            used |= used_in(self._state, policy, unit)
+        placing = {pod.uid for pod in waiting if self._is_placing(pod)}
+        return held_back(policy, waiting, placing, used, self._state.workloads)
+
+    def _is_placing(self, pod: Pod) -> bool:
+        return self._state.ledger.is_placing(pod.uid)

@@ -1,0 +1,87 @@
+"""Writing Events (events.k8s.io/v1) for people."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from spillover.kube.session import ApiError, ApiSession, NoAnswerError
+
+CONTROLLER = "spillover.dev/extender"
+LONGEST_NOTE = 1000
+"""Of 1,024 bytes."""
+
+_INSTANCE = "spillover-extender"
+_LONGEST_NAME = 253
+_WRITE_SECONDS = 5.0
+_BUSY = 429
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Regarding:
+    """The object that an Event is about."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+    def as_wire(self) -> Mapping[str, str]:
+        return {
+            "apiVersion": self.api_version,
+            "kind": self.kind,
+            "namespace": self.namespace,
+            "name": self.name,
+            "uid": self.uid,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`name` tells it from other Events of its namespace: writing it twice makes one."""
+
+    name: str
+    regarding: Regarding
+    reason: str
+    action: str
+    note: str
+    is_warning: bool
+
+
+async def write_event(session: ApiSession, event: Event, now: datetime) -> bool:
+    """Whether it is written, or never can be: False is worth another try."""
+    body = {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {
+            "name": event.name[:_LONGEST_NAME],
+            "namespace": event.regarding.namespace,
+        },
+        "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "type": "Warning" if event.is_warning else "Normal",
+        "reason": event.reason,
+        "action": event.action,
+        "note": _cut(event.note),
+        "reportingController": CONTROLLER,
+        "reportingInstance": _INSTANCE,
+        "regarding": event.regarding.as_wire(),
+    }
+    path = f"/apis/events.k8s.io/v1/namespaces/{event.regarding.namespace}/events"
+    try:
+        await session.request("POST", path, body=body, seconds=_WRITE_SECONDS)
+    except ApiError as error:
+        # 404: the namespace is gone. 409: another replica was faster, or we were, an hour ago.
+        if error.status not in (404, 409):
+            _log.warning("event not written", extra={"reason": str(error)})
+        return error.status < 500 and error.status != _BUSY
+    except NoAnswerError as error:
+        _log.warning("event not written", extra={"reason": str(error)})
+        return False
+    return True
+
+
+def _cut(note: str) -> str:
+    return note.encode()[:LONGEST_NOTE].decode(errors="ignore")
