@@ -1,4 +1,5 @@
-"""Builds the control plane from released Go modules, into a folder keyed by all it is made of.
+"""Builds the control plane and Prometheus from released Go modules, each into a folder keyed by all
+it is made of.
 
 Go itself comes from PyPI, pinned by hash. Each binary is built under another name and then renamed,
 so what is there is whole: a build that was broken off goes on where it stopped.
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 import venv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,72 +22,126 @@ from harness.locks import exclusive
 from harness.places import ROOT, TOOLS, cache
 
 KUBERNETES = "v1.36.3"
-PACKAGES = {
-    "etcd": "go.etcd.io/etcd/server/v3",
-    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
-    "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
-    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
-    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
-    "kwok": "sigs.k8s.io/kwok/cmd/kwok",
-    "kwokctl": "sigs.k8s.io/kwok/cmd/kwokctl",
-}
 _MAJOR, _MINOR, _ = KUBERNETES.removeprefix("v").split(".")
 _VERSION = "k8s.io/component-base/version"
-_LINKER_FLAGS = (
-    f"-s -w -X {_VERSION}.gitVersion={KUBERNETES}"
-    f" -X {_VERSION}.gitMajor={_MAJOR} -X {_VERSION}.gitMinor={_MINOR}"
-)
+PROMETHEUS = "3.16.0"
 _GO_LOCK = ROOT / "requirements" / "go.txt"
 _HEARTBEAT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class ControlPlane:
-    """The folder with the binaries, under their own names."""
+class Recipe:
+    """Programs of one Go module, and how they are built. `name` is that of their folder in the
+    cache, `module` has go.mod and go.sum, `packages` are by the programs' names."""
 
+    name: str
+    title: str
+    takes: str
+    module: Path
+    packages: Mapping[str, str]
+    linker_flags: str
+    tags: tuple[str, ...] = ()
+
+    def folder(self) -> Path:
+        """Where the programs belong. Another one when anything that they are made of changes."""
+        settings = " ".join((self.linker_flags, *self.tags))
+        summary = hashlib.sha256(f"{settings} {self.packages} {platform.machine()}".encode())
+        for file in (self.module / "go.mod", self.module / "go.sum", _GO_LOCK):
+            summary.update(file.read_bytes())
+        return cache() / self.name / summary.hexdigest()[:16]
+
+
+CONTROL_PLANE = Recipe(
+    name="control-plane",
+    title=f"Kubernetes {KUBERNETES}, etcd and kwok",
+    takes="about 8 minutes on two cores",
+    module=TOOLS,
+    packages={
+        "etcd": "go.etcd.io/etcd/server/v3",
+        "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+        "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+        "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+        "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+        "kwok": "sigs.k8s.io/kwok/cmd/kwok",
+        "kwokctl": "sigs.k8s.io/kwok/cmd/kwokctl",
+    },
+    linker_flags=(
+        f"-s -w -X {_VERSION}.gitVersion={KUBERNETES}"
+        f" -X {_VERSION}.gitMajor={_MAJOR} -X {_VERSION}.gitMinor={_MINOR}"
+    ),
+)
+MONITORING = Recipe(
+    name="prometheus",
+    title=f"Prometheus {PROMETHEUS}",
+    takes="about 2 minutes on two cores",
+    module=TOOLS / "prometheus",
+    packages={
+        "prometheus": "github.com/prometheus/prometheus/cmd/prometheus",
+        "promtool": "github.com/prometheus/prometheus/cmd/promtool",
+    },
+    linker_flags=f"-s -w -X github.com/prometheus/common/version.Version={PROMETHEUS}",
+    # Without the SDKs of all clouds: targets here are written down.
+    tags=("remove_all_sd",),
+)
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The folder with a recipe's programs, under their own names."""
+
+    recipe: Recipe
     folder: Path
 
     def binary(self, name: str) -> str:
         return str(self.folder / name)
 
     def missing(self) -> list[str]:
-        return [name for name in PACKAGES if not (self.folder / name).exists()]
+        return [name for name in self.recipe.packages if not (self.folder / name).exists()]
 
 
-def control_plane() -> ControlPlane:
+def control_plane() -> Programs:
     """The control plane of this checkout's e2e/tools, built if it is not there yet."""
-    inputs = [TOOLS / "go.mod", TOOLS / "go.sum", _GO_LOCK]
-    summary = hashlib.sha256(f"{_LINKER_FLAGS} {PACKAGES} {platform.machine()}".encode())
-    for file in inputs:
-        summary.update(file.read_bytes())
-    built = ControlPlane(cache() / "control-plane" / summary.hexdigest()[:16])
-    if built.missing():
+    return _built(CONTROL_PLANE)
+
+
+def monitoring() -> Programs:
+    """Prometheus and promtool of this checkout's e2e/tools/prometheus, likewise."""
+    return _built(MONITORING)
+
+
+def _built(recipe: Recipe) -> Programs:
+    programs = Programs(recipe, recipe.folder())
+    if programs.missing():
         with exclusive(cache() / "build.lock", waiting=lambda: _say("another build is under way")):
-            if built.missing():
-                _build(built)
-    return built
+            if programs.missing():
+                _build(programs)
+    return programs
 
 
-def _build(target: ControlPlane) -> None:
+def _build(target: Programs) -> None:
     missing = target.missing()
-    _say(f"building {len(missing)} binaries of Kubernetes {KUBERNETES}, etcd and kwok")
-    _say("once for this machine; about 8 minutes on two cores; it can be broken off and goes on")
+    recipe = target.recipe
+    _say(f"building {len(missing)} binaries of {recipe.title}")
+    _say(f"once for this machine; {recipe.takes}; it can be broken off and goes on")
     target.folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     go = _go()
     for number, name in enumerate(missing, start=1):
         _build_one(go, name, target, f"[{number}/{len(missing)}] {name}")
-    # 4 GB, of no use once everything is built. Go writes its modules read-only.
+    # Up to 4 GB, of no use once everything is built. Go writes its modules read-only.
     if _go_files().exists():
         subprocess.run(["chmod", "-R", "u+w", str(_go_files())], check=True)  # noqa: S607 - any
         shutil.rmtree(_go_files())
-    _say(f"control plane built in {_spoken(time.monotonic() - started)}: {target.folder}")
+    _say(f"{recipe.name} built in {_spoken(time.monotonic() - started)}: {target.folder}")
 
 
-def _build_one(go: Path, name: str, target: ControlPlane, title: str) -> None:
+def _build_one(go: Path, name: str, target: Programs, title: str) -> None:
+    recipe = target.recipe
     unfinished = target.folder / f".{name}.unfinished"
-    command = [str(go), "build", "-v", "-trimpath", "-ldflags", _LINKER_FLAGS]
-    command += ["-o", str(unfinished), PACKAGES[name]]
+    command = [str(go), "build", "-v", "-trimpath", "-ldflags", recipe.linker_flags]
+    if recipe.tags:
+        command += ["-tags", ",".join(recipe.tags)]
+    command += ["-o", str(unfinished), recipe.packages[name]]
     environment = {
         **os.environ,
         "CGO_ENABLED": "0",
@@ -98,7 +154,7 @@ def _build_one(go: Path, name: str, target: ControlPlane, title: str) -> None:
     started = time.monotonic()
     _say(title)
     process = subprocess.Popen(
-        command, cwd=TOOLS, env=environment, stderr=subprocess.PIPE, text=True
+        command, cwd=recipe.module, env=environment, stderr=subprocess.PIPE, text=True
     )
     progress = _Progress(title, started)
     if process.stderr is None:
@@ -107,7 +163,7 @@ def _build_one(go: Path, name: str, target: ControlPlane, title: str) -> None:
         for line in process.stderr:
             progress.take(line.strip())
     if process.returncode:
-        raise SystemExit("\n".join([*progress.tail, f"go build {PACKAGES[name]} failed"]))
+        raise SystemExit("\n".join([*progress.tail, f"go build {recipe.packages[name]} failed"]))
     unfinished.rename(target.folder / name)
     _say(f"{title}: {_spoken(time.monotonic() - started)}")
 

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from harness import pods, processes
-from harness.build import ControlPlane, control_plane
+from harness.build import Programs, control_plane
 from harness.locks import exclusive
 from harness.places import MANIFESTS, cache, clusters, machine_lock
 from harness.services import RELAY, component_of, redirected, relay_config, services
@@ -150,7 +150,7 @@ class Cluster:
             (self.folder / "index").write_text(str(index))
         return index
 
-    def _start_control_plane(self, tools: ControlPlane, options: Options) -> None:
+    def _start_control_plane(self, tools: Programs, options: Options) -> None:
         config = self.folder / "kwokctl.yaml"
         config.write_text(yaml.safe_dump(_KWOK_CONFIG))
         command = [tools.binary("kwokctl"), "create", "cluster", "--name", "it", "--wait", "60s"]
@@ -189,7 +189,7 @@ class Cluster:
             raise ClusterError((self.folder / "kwokctl.log").read_text())
 
     def _start_components(
-        self, tools: ControlPlane, index: int, options: Options, say: Callable[[str], None]
+        self, tools: Programs, index: int, options: Options, say: Callable[[str], None]
     ) -> None:
         say("applying manifests/")
         objects = list(yaml.safe_load_all(self.kubectl("kustomize", str(MANIFESTS))))
@@ -419,6 +419,7 @@ class Cluster:
         files = sorted(self.folder.glob("kwok/clusters/*/logs/*.log"))
         files += sorted(self.folder.glob("pods/*/*.log"))
         files += sorted(self.folder.glob("services/*/*.log"))
+        files += sorted(self.folder.glob("prometheus/*.log"))
         for file in files:
             if component in (None, file.stem, f"{file.parent.name}/{file.stem}"):
                 yield file
@@ -480,7 +481,7 @@ def _is_unused(address: str) -> bool:
         return all(probe.connect_ex((address, port)) != 0 for port in _PORTS)
 
 
-def _executable(word: str, tools: ControlPlane) -> str:
+def _executable(word: str, tools: Programs) -> str:
     return sys.executable if word == "python" else tools.binary(word)
 
 

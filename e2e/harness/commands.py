@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from harness import processes
-from harness.build import control_plane
+from harness.build import control_plane, monitoring
 from harness.cluster import Cluster, ClusterError, Options, all_clusters
 from harness.places import ROOT, TEST_PREFIX
 
@@ -68,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = add("demo", _demo, "the main job, live: units fill in order and empty in reverse")
     demo.add_argument("--keep", action="store_true", help="leave the cluster running")
+    dashboard = add("dashboard", _dashboard, "the Grafana dashboard, drawn from a demo's data")
+    dashboard.add_argument(
+        "--output", type=Path, metavar="FILE", help="the picture (docs/dashboard.png)"
+    )
     up = add("up", _up, "start a cluster with every component of Spillover")
     add_name(up)
     up.add_argument("--nodes", type=_readable, metavar="FILE", help="YAML of nodes to create")
@@ -89,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     test.add_argument("arguments", nargs=argparse.REMAINDER, metavar="TIER or ARGS")
     add("lint", _lint, "ruff, mypy and import-linter")
     add("generate", _generate, "write the CRDs from spillover/api")
-    add("build", _build, "build the control plane (the other commands do when it is missing)")
+    add("build", _build, "build the control plane and Prometheus (others do when they are missing)")
     add("bench", _bench, "benchmarks")
     return parser
 
@@ -98,6 +102,12 @@ def _demo(options: argparse.Namespace, _: list[str]) -> int:
     from harness.demo import demo  # noqa: PLC0415 - rich is slow to import
 
     return demo(keep=options.keep)
+
+
+def _dashboard(options: argparse.Namespace, _: list[str]) -> int:
+    from harness.dashboard import PICTURE, dashboard  # noqa: PLC0415 - so is matplotlib
+
+    return dashboard(options.output or PICTURE)
 
 
 def _up(options: argparse.Namespace, _: list[str]) -> int:
@@ -172,7 +182,9 @@ def _test(options: argparse.Namespace, rest: list[str]) -> int:
         tiers = [_TIERS[name] for name in itertools.takewhile(_TIERS.__contains__, chosen)]
         chosen = [*tiers, *chosen[len(tiers) :]]
     if not chosen or not set(chosen) & _WITHOUT_CLUSTER:
-        control_plane()  # here and not in a fixture: it takes minutes, and says how far it is
+        # Here and not in a fixture: it takes minutes, and says how far it is.
+        control_plane()
+        monitoring()
     command = [sys.executable, "-m", "pytest", *(["--long"] if options.long else []), *chosen]
     os.chdir(ROOT)
     # In our place, so that Ctrl-C reaches it alone and it has the time to take its clusters down.
@@ -198,7 +210,8 @@ def _generate(_: argparse.Namespace, __: list[str]) -> int:
 
 
 def _build(_: argparse.Namespace, __: list[str]) -> int:
-    print(control_plane().folder)
+    for programs in (control_plane(), monitoring()):
+        print(programs.folder)
     return 0
 
 

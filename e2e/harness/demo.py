@@ -18,8 +18,8 @@ from harness.watch import Watch, is_live, is_ready, node_of, scheduling_message
 Object = dict[str, Any]
 
 NAME = "demo"
-_FILES = ROOT / "e2e" / "demo"
-_STEPS = (3, 6, 8, 3)
+FILES = ROOT / "e2e" / "demo"
+STEPS = (3, 6, 8, 3)
 _EXPECTED = {3: [2, 1, 0], 6: [2, 2, 2], 8: [2, 2, 2]}
 """Pods in each unit, by replicas."""
 _PLACES = 6
@@ -50,18 +50,18 @@ def demo(*, keep: bool) -> int:
 
 def _play(cluster: Cluster, console: Console) -> None:
     for name in ("nodes.yaml", "policy.yaml", "workload.yaml"):
-        cluster.kubectl("apply", "-f", str(_FILES / name))
+        cluster.kubectl("apply", "-f", str(FILES / name))
     console.print("\n[bold]The policy[/bold]\n")
-    console.print((_FILES / "policy.yaml").read_text(), markup=False)
+    console.print((FILES / "policy.yaml").read_text(), markup=False)
     cluster.kubectl("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s")
     with Watch(cluster, "/api/v1/namespaces/default/pods") as watch:
         before = 0
-        for replicas in _STEPS:
+        for replicas in STEPS:
             title = f"kubectl scale deployment inference --replicas={replicas}"
             with _shown(console, title, watch) as show:
                 cluster.kubectl("scale", "deployment/inference", f"--replicas={replicas}")
                 deadline = time.monotonic() + _STEP_SECONDS
-                while not _settled(list(watch.objects.values()), replicas):
+                while not settled(list(watch.objects.values()), replicas):
                     show()
                     if time.monotonic() > deadline:
                         raise ClusterError(f"{replicas} replicas did not settle")
@@ -76,7 +76,8 @@ def _play(cluster: Cluster, console: Console) -> None:
                 time.sleep(_LOOK_SECONDS)
 
 
-def _settled(pods: list[Object], replicas: int) -> bool:
+def settled(pods: list[Object], replicas: int) -> bool:
+    """Whether the workload's pods are as many as wanted, and each is ready or says why it waits."""
     live = [pod for pod in pods if is_live(pod)]
     ready = [pod for pod in live if is_ready(pod)]
     waiting = [pod for pod in live if not node_of(pod) and scheduling_message(pod)]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFESTS = ROOT / "manifests" / "base"
+MONITORING = ROOT / "manifests" / "overlays" / "monitoring"
 TOOLS = ROOT / "e2e" / "tools"
 
 
