@@ -157,7 +157,7 @@ async def until_settled(kubeconfig: Path) -> None:
     """Until every policy has a status and every pod its cost: the controller has nothing to do."""
     async with ApiSession(Credentials(kubeconfig)) as session:
         async with asyncio.timeout(600):
-            while await _unsettled(session):
+            while await _unsettled(session):  # noqa: ASYNC110 - the API server tells nobody
                 await asyncio.sleep(1)
 
 

@@ -61,9 +61,9 @@ class Change:
     first = 0
     """How many pods are placed before the first round."""
 
-    def add_policy(self, unit: Object) -> None:
+    def add_policy(self, *units: Object) -> None:
         self.scene.add(
-            policy(ACK, self.scene.namespace, "app", selector={"app": "app"}, units=[unit])
+            policy(ACK, self.scene.namespace, "app", selector={"app": "app"}, units=list(units))
         )
 
 
@@ -71,7 +71,10 @@ class PodDeleted(Change):
     first = 1
 
     def prepare(self, rounds: int) -> None:  # noqa: ARG002 - a slot is the same in each
-        self.add_policy({"resource": "eci", "max": 1})
+        # A pod that only a maximum holds back would be tried again by the removal of its scale-up
+        # delay as well: here a node, which never comes, would help too.
+        never = {"resource": "ecs", "nodeSelector": {"pool": "none"}}
+        self.add_policy({"resource": "eci", "max": 1}, never)
         self.scene.add_nodes(virtual_node("virtual-0"))
 
     def free_a_slot(self, turn: int) -> None:  # noqa: ARG002 - likewise

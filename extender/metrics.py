@@ -115,6 +115,8 @@ class Metrics:
             ["task"],
             registry=self.registry,
         )
+        for place in Place:
+            self._bound.labels(place)  # from 0 on: the first increase would be missed otherwise
         self.registry.register(_Watches(tuple(reflectors)))
 
     def bound(self, place: Place, seconds: float) -> None:
@@ -123,7 +125,10 @@ class Metrics:
         self._wait.observe(max(0.0, seconds))
 
     def _writes(self, name: str, what: str) -> Counter:
-        return Counter(name, f"{what}: written or failed.", ["outcome"], registry=self.registry)
+        counter = Counter(name, f"{what}: written or failed.", ["outcome"], registry=self.registry)
+        for outcome in ("written", "failed"):
+            counter.labels(outcome)
+        return counter
 
 
 class _Watches(Collector):

@@ -335,6 +335,14 @@ class Cluster:
             )
         self._children.append(started)
 
+    def stop_components(self) -> None:
+        """Ends the containers of Spillover for good. The control plane goes on."""
+        for folder in sorted((self.folder / "pods").iterdir()):
+            for file in sorted(folder.glob("*.pid")):
+                file.with_suffix(".down").touch()
+                os.kill(int(file.read_text()), signal.SIGTERM)
+                self._wait(f"the end of {file.stem}", partial(_is_ended, int(file.read_text())))
+
     def processes_of(self, component: str) -> list[int]:
         """Ids of the processes of a part of the control plane, such as etcd."""
         return [
@@ -500,6 +508,10 @@ def answers(url: str | None) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, TimeoutError, OSError):
         return False
+
+
+def _is_ended(process: int) -> bool:
+    return not processes.is_alive(process)
 
 
 def _set_lease(config_maps: dict[str, Object], seconds: tuple[float, float, float]) -> None:
