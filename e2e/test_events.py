@@ -1,11 +1,12 @@
 """What Events tell, of pods and of policies."""
 
+import json
 from collections import Counter
 from typing import Any
 
 from harness.scenes import ACK, deployment, node, policy, virtual_node
 from harness.stage import Scene, answered
-from harness.watch import Watch, is_live
+from harness.watch import Watch, is_live, is_ready
 
 Object = dict[str, Any]
 OURS = "spillover.dev/extender"
@@ -76,3 +77,41 @@ def test_waits_and_only_a_maximum(scene: Scene) -> None:
             ("ResourcePolicy", "UnitAtMax", "eci is at its max of 0"): 1,
         }
         events.wait_for(lambda found: told(found) == wanted, 30, f"{wanted}")
+
+
+def trail(scene: Scene) -> list[Object]:
+    """The lines of the audit trail about this namespace."""
+    (log,) = scene.cluster.logs("extender")
+    lines = (json.loads(line) for line in log.read_text().splitlines() if line.startswith("{"))
+    return [
+        line
+        for line in lines
+        if line["logger"] == "spillover.audit" and line["namespace"] == scene.namespace
+    ]
+
+
+def test_the_audit_trail(scene: Scene) -> None:
+    """One line for each decision that changed something, however often the scheduler asks."""
+    scene.add_nodes(node("real-0", gpus=1), virtual_node("virtual-0"))
+    units = [{"resource": "ecs", "max": 1}, {"resource": "eci", "max": 1}]
+    app = policy(ACK, scene.namespace, "app", selector={"app": "app"}, units=units)
+    scene.add(app)
+    scene.add(deployment(scene.namespace, "app", "spillover-scheduler", replicas=3))
+    scene.pods.wait_for(answered(3), 60, "all answered")
+    units[1]["max"] = 2
+    scene.cluster.apply(app)
+    pods = scene.pods.wait_for(lambda pods: all(map(is_ready, pods)), 40, "all ready")
+    last = max(pods, key=lambda each: each["status"]["startTime"])["metadata"]["name"]
+    scene.pods.wait_quiet(1.5, 30)
+    lines = trail(scene)
+    bound = {line["pod"]: line for line in lines if line["msg"] == "bound"}
+    assert sorted((line["unit"], line["place"]) for line in bound.values()) == [
+        ("eci", "spilled"), ("eci", "spilled"), ("ecs", "first"),
+    ]  # fmt: skip
+    assert len([line for line in lines if line["msg"] == "bound"]) == 3
+    refused = [line for line in lines if line["msg"] == "not placed"]
+    assert [line["pod"] for line in refused] == [last]
+    assert "eci is at its max of 1" in refused[0]["reason"]
+    assert bound[last]["reason"] == "ecs is at its max of 1"
+    delays = [line["reason"] for line in lines if line["msg"] == "annotated"]
+    assert delays[0] == "only a maximum is against it"

@@ -4,6 +4,7 @@ import logging
 
 from extender.metrics import Metrics
 from spillover.api.extender import PreemptArgs, PreemptResult
+from spillover.controller.decisions import audit
 from spillover.core.cache import SchedulingCache
 from spillover.core.pods import pod_from_wire
 
@@ -33,7 +34,8 @@ class Preempting:
         nodes = self._cache.preempt(pod, victims)
         self._metrics.preemptions.labels("some" if nodes else "none").inc()
         if nodes:
-            _log.info("may preempt", extra={**where, "nodes": sorted(nodes)[:_MOST_LOGGED]})
+            found = {"nodes": sorted(nodes)[:_MOST_LOGGED], "reason": "it would then fit there"}
+            audit.info("may preempt", extra={**where, **found})
         return PreemptResult(
             {name: there for name, there in candidates.items() if there and name in nodes}
         )

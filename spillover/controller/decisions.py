@@ -20,7 +20,8 @@ from spillover.core.verdicts import Rejected, because
 
 MOST_PODS = 100_000
 
-_log = logging.getLogger("spillover.audit")
+audit = logging.getLogger("spillover.audit")
+"""One line for each decision that changed something, with the reason."""
 
 
 class DecisionLog:
@@ -38,7 +39,7 @@ class DecisionLog:
         """Filter has found no place for the pod."""
         self._said[pod.uid] = rejected.causes
         stays = rejected.stays
-        _log.info(
+        audit.info(
             "not placed",
             extra={
                 **_where(pod, policy),
@@ -56,7 +57,7 @@ class DecisionLog:
         """The pod is on its node."""
         self._said.pop(claim.pod.uid, None)
         policy = claim.policy
-        _log.info(
+        audit.info(
             "bound",
             extra={
                 **_where(claim.pod, policy),

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
+from spillover.controller.decisions import audit
 from spillover.controller.pod_writer import Outcome, PodWriter
 from spillover.core.cache import SchedulingCache
 from spillover.core.pods import Pod
@@ -42,6 +43,9 @@ class Nudger:
             pod, NUDGE_ANNOTATION, self._now().isoformat(), lambda: waiting.holds(pod.uid)
         )
         match outcome:
+            case Outcome.WRITTEN:
+                where = {"namespace": pod.namespace, "pod": pod.name}
+                audit.info("nudged", extra={**where, "reason": "filter has a place for it now"})
             case Outcome.GONE:
                 waiting.forget(pod.uid)
             case Outcome.FAILED:

@@ -6,10 +6,10 @@ that the scheduler's questions are answered in between.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from random import Random
 
+from spillover.controller.decisions import audit
 from spillover.controller.pacing import Pace
 from spillover.controller.pod_writer import Outcome, PodWriter
 from spillover.controller.statuses import Statuses
@@ -28,8 +28,6 @@ _MOST_PODS = 2000
 _MOST_WRITES = 32
 """Of each kind that wait or are under way; the sessions's own bound is on top of that."""
 _STATUSES_AT_ONCE = 4
-
-_log = logging.getLogger("spillover.audit")
 
 
 class Rounds:
@@ -123,10 +121,10 @@ class Rounds:
             del self._due_pods[uid]
             if pod is not None and (wanted := self._upkeep.wanted(pod)):
                 self._pods.begin(uid)
-                writes.create_task(self._write_pod(uid, wanted))
+                writes.create_task(self._write_pod(uid, wanted, self._upkeep.why(pod)))
             await _breathe(index)
 
-    async def _write_pod(self, uid: str, wanted: dict[str, str | None]) -> None:
+    async def _write_pod(self, uid: str, wanted: dict[str, str | None], why: str) -> None:
         outcome = Outcome.FAILED
         pod = self._state.pod(uid)
         try:
@@ -140,7 +138,7 @@ class Rounds:
             self._state.changes.pod(uid)
         if outcome is Outcome.WRITTEN:
             where = {"namespace": pod.namespace, "pod": pod.name, "node": pod.node}
-            _log.info("annotated", extra={**where, "annotations": wanted})
+            audit.info("annotated", extra={**where, "annotations": wanted, "reason": why})
 
 
 async def _breathe(index: int) -> None:

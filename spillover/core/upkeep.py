@@ -6,6 +6,7 @@ from collections.abc import Set
 from spillover.core import limits
 from spillover.core.deletion_cost import above, cost_changes
 from spillover.core.limits import Usage
+from spillover.core.matching import Home
 from spillover.core.pods import Pod
 from spillover.core.policy import Policy, PolicyKey, UnitKey
 from spillover.core.scale_up import delay_change, held_back, may_be_held
@@ -38,18 +39,36 @@ class Upkeep:
         if pod.finished or pod.terminating:
             return {}
         if not pod.node:
-            policy = self._state.policy_of(pod)
-            held = policy is not None and pod.uid in self._held.get(policy.key, ())
-            return delay_change(pod, held)
+            return delay_change(pod, self._is_held(pod))
         home = self._state.home_of(pod)
-        key = home.policy.key if home.policy is not None else None
-        misplaced = key is not None and pod.uid in self._misplaced.get(key, ())
+        misplaced = self._is_misplaced(pod, home)
         return {**cost_changes(pod, home, misplaced), **delay_change(pod, held=False)}
+
+    def why(self, pod: Pod) -> str:
+        """The reason for what `wanted` says."""
+        if not pod.node:
+            return "only a maximum is against it" if self._is_held(pod) else "it has a slot"
+        home = self._state.home_of(pod)
+        if home.policy is None:
+            return "it is under no policy"
+        if home.left:
+            return f"its unit is no more in {home.policy.key}"
+        if home.unit is None:
+            return f"it is in no unit of {home.policy.key}"
+        above_it = "above the maximum of" if self._is_misplaced(pod, home) else "in"
+        return f"it is {above_it} {home.unit.title} of {home.policy.key}"
 
     def clear(self) -> None:
         """Others have looked since: begin anew."""
         self._misplaced.clear()
         self._held.clear()
+
+    def _is_held(self, pod: Pod) -> bool:
+        policy = self._state.policy_of(pod)
+        return policy is not None and pod.uid in self._held.get(policy.key, ())
+
+    def _is_misplaced(self, pod: Pod, home: Home) -> bool:
+        return home.policy is not None and pod.uid in self._misplaced.get(home.policy.key, ())
 
     def _keep(self, kept: dict[PolicyKey, Set[str]], key: PolicyKey, now: Set[str]) -> None:
         before = kept.pop(key, frozenset[str]())
