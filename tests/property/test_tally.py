@@ -96,6 +96,8 @@ class Turmoil(RuleBasedStateMachine):
         finished: bool, terminating: bool, ready: bool, held: bool,
     ) -> None:  # fmt: skip
         annotations = {DELAY: OUR_DELAY} if held else {}
+        known = self.pods.get(uid)
+        on = known.node or on if known is not None else on  # a pod never leaves its node
         placer = self.policies.get(by)
         if on and by:
             # Also of a policy that is gone, and of a unit that it has no more.
@@ -134,9 +136,9 @@ class Turmoil(RuleBasedStateMachine):
             said = report(self.cache, policy)
             live = [pod for pod in self.pods.values() if not pod.finished]
             homes = {pod.uid: self.cache.home_of(pod) for pod in live if pod.node}
-            mine = [pod for pod in live if pod.node and homes[pod.uid].policy is policy]
+            mine = [pod for pod in live if pod.node and homes[pod.uid].policy == policy]
             for unit, told in zip(policy.units, said.units, strict=True):
-                here = [pod for pod in mine if homes[pod.uid].unit is unit]
+                here = [pod for pod in mine if homes[pod.uid].unit == unit]
                 staying = [pod for pod in here if not pod.terminating]
                 assert told.count.assigned == len(staying)
                 assert told.count.ready == sum(pod.ready for pod in staying)
@@ -147,7 +149,7 @@ class Turmoil(RuleBasedStateMachine):
             elsewhere = [pod for pod in mine if homes[pod.uid].unit is None]
             assert said.outside.assigned == sum(not pod.terminating for pod in elsewhere)
             waiting = [pod for pod in live if not (pod.node or pod.terminating)]
-            unbound = [pod for pod in waiting if self.cache.policy_of(pod) is policy]
+            unbound = [pod for pod in waiting if self.cache.policy_of(pod) == policy]
             assert said.unscheduled == len(unbound)
 
     @invariant()
@@ -175,8 +177,8 @@ class Turmoil(RuleBasedStateMachine):
                     pod
                     for pod in self.pods.values()
                     if pod.node and not (pod.finished or pod.terminating)
-                    and self.cache.home_of(pod).unit is unit
-                    and self.cache.home_of(pod).policy is policy
+                    and self.cache.home_of(pod).unit == unit
+                    and self.cache.home_of(pod).policy == policy
                 ]  # fmt: skip
                 costs = [
                     {**pod.annotations, **self.wanted[pod.uid]}.get(DELETION_COST)
