@@ -74,6 +74,10 @@ class Recorder:
         }
         self._queue: deque[tuple[str, Event]] = deque()  # bounded by the budgets
 
+    def __len__(self) -> int:
+        """How many are to be written."""
+        return len(self._queue)
+
     def record(self, regarding: Regarding, happening: Happening) -> None:
         """Takes no time: it is written later, if it is news and within the budget."""
         key = _digest(regarding.uid, happening.reason, happening.note)
