@@ -13,6 +13,7 @@ from harness import scenes
 from harness.cluster import NAMESPACE, Cluster, Options, running
 from harness.containers import Container, extender
 from harness.counts import counted, said
+from harness.metrics import total
 from harness.stage import clear
 from harness.watch import Watch, node_of
 
@@ -257,6 +258,7 @@ def test_the_status_after_a_killed_leader(pair: Cluster, namespace: str, *, full
         assert time.monotonic() - begun < 60, found
         found = status_and_count(pair, namespace, 3)
     first = leader(pair)
+    assert tellers(pair) == [first]
     end(pair, first, SIGKILL)
     killed = time.monotonic()
     pair.kubectl("delete", "pod", "app-0", "app-4", "-n", namespace, "--wait=false")
@@ -269,6 +271,14 @@ def test_the_status_after_a_killed_leader(pair: Cluster, namespace: str, *, full
         assert late < allowed, f"{is_said} should be {wanted}"
     print(f"the status equalled a fresh count {late:.1f} s after the leader was killed")
     assert wanted["pods"] == 5
+    Container(pair, first, "extender").wait_ready()
+    assert tellers(pair) == [leader(pair)]
+
+
+def tellers(cluster: Cluster) -> list[str]:
+    """Pods that tell the series of units: there may be one only."""
+    replicas = [extender(cluster, number) for number in (0, 1)]
+    return [each.pod for each in replicas if total(each, "spillover_unit_max")]
 
 
 def status_and_count(cluster: Cluster, namespace: str, most: int) -> tuple[Object, Object]:

@@ -3,7 +3,7 @@ stay where they are."""
 
 import asyncio
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cachetools import LRUCache
 
@@ -41,7 +41,8 @@ class EarlierPods:
 
     async def run(self) -> None:
         """Never returns."""
-        begun = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        # Those of a moment ago may not have been told by who led then.
+        begun = (self._now() - timedelta(seconds=_LATE_SECONDS)).strftime("%Y-%m-%dT%H:%M:%SZ")
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             if not self._state.term.is_open:

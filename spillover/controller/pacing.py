@@ -30,6 +30,11 @@ class Pace(Generic[K]):
         """How many are under way."""
         return len(self._busy)
 
+    def reset(self) -> set[K]:
+        """Nothing is under way any more. Returns what was: it may not have been done."""
+        busy, self._busy = self._busy, set()
+        return busy
+
     def allows(self, key: K) -> bool:
         return key not in self._busy and self._next.get(key, 0.0) <= self._clock()
 

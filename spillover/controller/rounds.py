@@ -62,6 +62,10 @@ class Rounds:
 
     async def run(self) -> None:
         """Never returns."""
+        for key in self._policies.reset():
+            self._state.changes.policy(key)
+        for uid in self._pods.reset():
+            self._state.changes.pod(uid)
         async with asyncio.TaskGroup() as writes:
             while True:
                 await asyncio.sleep(_LOOK_SECONDS)

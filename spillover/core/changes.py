@@ -1,5 +1,5 @@
-"""What the controller is to look at again. On a replica that does not lead nobody looks: whoever
-begins to lead looks at everything once."""
+"""What the controller is to look at again. Only the replica that leads keeps it: it looks at
+everything once when it begins."""
 
 from collections.abc import Iterable
 
@@ -12,18 +12,28 @@ class Changes:
     def __init__(self) -> None:
         self._policies: dict[PolicyKey, None] = {}
         self._pods: dict[str, None] = {}
+        self._is_kept = False
+
+    def begin(self, policies: Iterable[PolicyKey], pods: Iterable[str]) -> None:
+        """We lead: everything that there is has changed."""
+        self._is_kept = True
+        self._policies.update(dict.fromkeys(policies))
+        self._pods.update(dict.fromkeys(pods))
+
+    def end(self) -> None:
+        """Others look now."""
+        self._is_kept = False
+        self._policies, self._pods = {}, {}
 
     def policy(self, key: PolicyKey) -> None:
         """Its counts may be others, or what is wanted of its pods."""
-        self._policies[key] = None
+        if self._is_kept:
+            self._policies[key] = None
 
     def pod(self, uid: str) -> None:
         """What is wanted of it may be something else, or it may not be so any more."""
-        self._pods[uid] = None
-
-    def everything(self, policies: Iterable[PolicyKey], pods: Iterable[str]) -> None:
-        self._policies.update(dict.fromkeys(policies))
-        self._pods.update(dict.fromkeys(pods))
+        if self._is_kept:
+            self._pods[uid] = None
 
     def no_policy(self, key: PolicyKey) -> None:
         """It is deleted."""

@@ -120,8 +120,11 @@ class Home(NamedTuple):
     left: bool = False
 
 
-def home_of(pod: Pod, policies: PolicyIndex, nodes: NodeIndex) -> Home:
-    """Where a bound pod belongs, whether it counts there or not.
+def home_of(
+    pod: Pod, policies: PolicyIndex, nodes: NodeIndex, selected_by: LoadedPolicy | None
+) -> Home:
+    """Where a bound pod belongs, whether it counts there or not. `selected_by` is the oldest policy
+    that selects it.
 
     A pod that we bound belongs where its annotation says, and to no unit once that one is removed.
     A pod that others bound belongs to the first unit whose nodes, labels and annotations it has.
@@ -134,15 +137,14 @@ def home_of(pod: Pod, policies: PolicyIndex, nodes: NodeIndex) -> Home:
         identity = pod.annotations.get(UNIT_ANNOTATION, "")
         unit = placed_by.unit(identity)
         return Home(placed_by, unit, left=bool(identity) and unit is None)
-    policy = policies.for_pod(pod.namespace, pod.labels)
-    if not isinstance(policy, Policy):
-        return Home(policy)
+    if not isinstance(selected_by, Policy):
+        return Home(selected_by)
     return Home(
-        policy,
+        selected_by,
         next(
             (
                 unit
-                for unit in policy.units
+                for unit in selected_by.units
                 if pod.node in nodes.members(unit.pool)
                 and includes(pod.labels, unit.pod_labels)
                 and includes(pod.annotations, unit.pod_annotations)

@@ -137,9 +137,10 @@ class ClusterState:
             self.drop_workload(uid)
 
     def learn(self, pod: Pod) -> None:
-        """`pod` as an answer of the API server showed it. Ignored if the watch is past that already
-        and knows no such pod: it was deleted since."""
-        if pod.uid in self._pods or pod.version > self._pods_seen:
+        """`pod` as an answer of the API server showed it. Ignored if the watch has shown this or a
+        later version already, or is past it and knows no such pod: it was deleted since."""
+        known = self._pods.get(pod.uid)
+        if known.version < pod.version if known is not None else pod.version > self._pods_seen:
             self._take_in(pod)
 
     def resume_nominations(self) -> None:
@@ -161,7 +162,7 @@ class ClusterState:
         """From now on the scheduler asks us. What it asked before, it asked another process: pods
         that were refused then may be waiting for what has changed since, or for time to pass."""
         self.term.begin(epoch)
-        self.changes.everything((policy.key for policy in self.policies.all()), self._pods)
+        self.changes.begin((policy.key for policy in self.policies.all()), self._pods)
         for pod in self._pods.values():
             if pod.is_refused and self.is_ours(pod):
                 self.waiting.rejected(pod, *self._shape(pod), None)
@@ -169,6 +170,7 @@ class ClusterState:
     def end_term(self) -> None:
         """Others decide now. Bindings that were sent stay in the ledger until they are settled."""
         self.term.end()
+        self.changes.end()
         self.ledger.release_all()
         self.waiting.clear()
 
@@ -240,7 +242,8 @@ class ClusterState:
 
     def home_of(self, pod: Pod) -> Home:
         """The policy and unit that a bound pod belongs to, whether it counts there or not."""
-        return home_of(pod, self.policies, self.nodes)
+        selected_by = self.policies.for_pod(pod.namespace, pod.labels)
+        return home_of(pod, self.policies, self.nodes, selected_by)
 
     def pods_of(self, namespace: str) -> list[Pod]:
         return [self._pods[uid] for uid in self._pods_by_namespace.get(namespace, ())]
@@ -306,18 +309,19 @@ class ClusterState:
             self.histories.forget(pod.uid)
         else:
             self.waiting.seen(pod, self._shape)
-        policy = self.policy_of(pod)
+        selecting = self.policies.selecting(pod.namespace, pod.labels)
+        policy = selecting[0] if selecting else self._serverless.for_pod(pod.namespace, pod.labels)
         home, slot = Home(policy), NOWHERE
         if pod.finished:
             self.ledger.forget(pod.uid)
         elif pod.node:
-            home = self.home_of(pod)
+            home = home_of(pod, self.policies, self.nodes, selecting[0] if selecting else None)
             bound = counted(pod, home)
             slot = bound.slot
             self.ledger.see_bound(pod.uid, bound)
         else:
             self.ledger.see_unbound(pod)
-        self._tally(pod, home, slot)
+        self._tally(pod, home, slot, selecting)
         live = not (pod.finished or pod.terminating)
         if pod.node and live:
             self._priorities.see(pod.uid, pod.node, pod.priority)
@@ -325,14 +329,14 @@ class ClusterState:
             self._priorities.forget(pod.uid)
         self._count_for_ratio(pod, policy if live else None)
 
-    def _tally(self, pod: Pod, home: Home, slot: Slot) -> None:
+    def _tally(self, pod: Pod, home: Home, slot: Slot, selecting: Sequence[LoadedPolicy]) -> None:
         self.changes.pod(pod.uid)
         if pod.finished or home.policy is None or home.policy.key.is_implicit:
             self.tally.forget(pod.uid)
             return
-        selecting = self.policies.selecting(pod.namespace, pod.labels)
-        is_own = home.policy in selecting
-        younger = selecting[selecting.index(home.policy) + 1 :] if is_own else ()
+        younger: Sequence[LoadedPolicy] = ()
+        if len(selecting) > 1 and home.policy in selecting:
+            younger = selecting[selecting.index(home.policy) + 1 :]
         self.tally.see(pod, home, slot, younger)
 
     def _account_all(self, uids: Iterable[str]) -> None:

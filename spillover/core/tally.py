@@ -5,9 +5,9 @@ are. Who looks at policies, units or pods because of it learns from `spillover.c
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from spillover.core.changes import Changes
 from spillover.core.deletion_cost import has_own_cost
@@ -15,8 +15,6 @@ from spillover.core.ledger import Slot
 from spillover.core.matching import Home
 from spillover.core.pods import Pod
 from spillover.core.policy import LoadedPolicy, PolicyKey, UnitKey
-
-_Key = TypeVar("_Key", bound=Hashable)
 
 NO_UNIT = ""
 """In place of a unit's identity: on nodes of no unit, or in one that is no more."""
@@ -33,7 +31,7 @@ class State(NamedTuple):
 
 class _Entry(NamedTuple):
     """`unit` is NO_UNIT also for a pod that waits. `counts_under` is what it takes of a maximum.
-    `younger` are the other policies that select the pod, for which it is not theirs."""
+    `younger` are policies that select the pod too, and do not have it."""
 
     policy: PolicyKey
     unit: str
@@ -53,18 +51,26 @@ class UnitCount:
     terminating: int = 0
 
 
+@dataclass(slots=True, eq=False)
+class _Kind:
+    """Pods that are counted alike."""
+
+    entry: _Entry
+    pods: int = 0
+
+
 @dataclass(slots=True)
 class _Policy:
     """The pods of one policy. `members` are those that count, by unit and group."""
 
-    states: Counter[tuple[str, State]] = field(default_factory=Counter)
+    kinds: dict[_Entry, _Kind] = field(default_factory=dict)
     unbound: set[str] = field(default_factory=set)
     own_cost: set[str] = field(default_factory=set)
     members: dict[str, dict[tuple[str, ...], set[str]]] = field(default_factory=dict)
     older: Counter[PolicyKey] = field(default_factory=Counter)
 
     def is_empty(self) -> bool:
-        return not (self.states or self.older)
+        return not (self.kinds or self.older)
 
 
 class Tally:
@@ -72,12 +78,12 @@ class Tally:
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
-        self._entries: dict[str, _Entry] = {}
+        self._pods: dict[str, _Kind] = {}
         self._policies: dict[PolicyKey, _Policy] = {}
 
-    def see(self, pod: Pod, home: Home, slot: Slot, others: Iterable[LoadedPolicy]) -> None:
-        """A live pod as it is now, and the policies that select it besides, younger than its own.
-        It may be under no policy."""
+    def see(self, pod: Pod, home: Home, slot: Slot, younger: Iterable[LoadedPolicy]) -> None:
+        """A live pod as it is now, and the policies younger than its own that select it too. It may
+        be under no policy."""
         if home.policy is None:
             self.forget(pod.uid)
             return
@@ -87,36 +93,39 @@ class Tally:
             State(bool(pod.node), pod.started, pod.ready, pod.terminating),
             slot.unit,
             has_own_cost(pod.annotations) and bool(pod.node),
-            tuple(policy.key for policy in others if policy is not home.policy),
+            tuple(policy.key for policy in younger),
         )
-        before = self._entries.get(pod.uid)
-        if before == entry:
-            return
+        before = self._pods.get(pod.uid)
         if before is not None:
+            if before.entry == entry:
+                return
             self._take_out(pod.uid, before)
-        self._entries[pod.uid] = entry
         self._put_in(pod.uid, entry)
 
     def forget(self, uid: str) -> None:
         """The pod is gone, finished, or under no policy."""
-        entry = self._entries.pop(uid, None)
-        if entry is not None:
-            self._take_out(uid, entry)
+        kind = self._pods.pop(uid, None)
+        if kind is not None:
+            self._take_out(uid, kind)
 
     # --- what there is --------------------------------------------------------------------------
 
     def unit(self, policy: PolicyKey, unit: str) -> UnitCount:
         """The pods bound to a unit; NO_UNIT: those bound elsewhere."""
         found = UnitCount()
-        for (identity, state), count in self._of(policy).states.items():
-            if identity == unit and state.bound:
-                _add(found, state, count)
+        for entry, kind in self._of(policy).kinds.items():
+            if entry.unit == unit and entry.state.bound:
+                _add(found, entry.state, kind.pods)
         return found
 
     def waiting(self, policy: PolicyKey) -> int:
         """Pods of the policy without a node, those apart that are being deleted."""
-        states = self._of(policy).states
-        return sum(n for (_, s), n in states.items() if not (s.bound or s.terminating))
+        kinds = self._of(policy).kinds.values()
+        return sum(
+            kind.pods
+            for kind in kinds
+            if not (kind.entry.state.bound or kind.entry.state.terminating)
+        )
 
     def unbound(self, policy: PolicyKey) -> Set[str]:
         """Uids of pods without a node."""
@@ -142,7 +151,11 @@ class Tally:
     def _put_in(self, uid: str, entry: _Entry) -> None:
         self._changes.policy(entry.policy)
         mine = self._policies.setdefault(entry.policy, _Policy())
-        mine.states[entry.unit, entry.state] += 1
+        kind = mine.kinds.get(entry)
+        if kind is None:
+            kind = mine.kinds[entry] = _Kind(entry)
+        kind.pods += 1
+        self._pods[uid] = kind
         if not entry.state.bound:
             mine.unbound.add(uid)
         if entry.own_cost:
@@ -153,10 +166,13 @@ class Tally:
             self._changes.policy(younger)
             self._policies.setdefault(younger, _Policy()).older[entry.policy] += 1
 
-    def _take_out(self, uid: str, entry: _Entry) -> None:
+    def _take_out(self, uid: str, kind: _Kind) -> None:
+        entry = kind.entry
         self._changes.policy(entry.policy)
         mine = self._policies[entry.policy]
-        _decrement(mine.states, (entry.unit, entry.state))
+        kind.pods -= 1
+        if not kind.pods:
+            del mine.kinds[entry]
         mine.unbound.discard(uid)
         mine.own_cost.discard(uid)
         if (key := entry.counts_under) is not None:
@@ -168,7 +184,10 @@ class Tally:
                 del mine.members[key.unit]
         for younger in entry.younger:
             self._changes.policy(younger)
-            _decrement(self._policies[younger].older, entry.policy)
+            older = self._policies[younger].older
+            older[entry.policy] -= 1
+            if not older[entry.policy]:
+                del older[entry.policy]
             self._drop_if_empty(younger)
         self._drop_if_empty(entry.policy)
 
@@ -187,9 +206,3 @@ def _add(found: UnitCount, state: State, count: int) -> None:
         found.ready += count
     if not state.started:
         found.pending += count
-
-
-def _decrement(counter: Counter[_Key], key: _Key) -> None:
-    counter[key] -= 1
-    if not counter[key]:
-        del counter[key]
