@@ -10,6 +10,7 @@ from harness.watch import Watch, is_live, is_ready
 
 Object = dict[str, Any]
 OURS = "spillover.dev/extender"
+DELAY = "cluster-autoscaler.kubernetes.io/pod-scale-up-delay"
 
 
 def told(events: list[Object]) -> Counter[tuple[str, str, str]]:
@@ -90,6 +91,10 @@ def trail(scene: Scene) -> list[Object]:
     ]
 
 
+def delayed(pods: list[Object]) -> bool:
+    return any(DELAY in each["metadata"].get("annotations", {}) for each in pods)
+
+
 def test_the_audit_trail(scene: Scene) -> None:
     """One line for each decision that changed something, however often the scheduler asks."""
     scene.add_nodes(node("real-0", gpus=1), virtual_node("virtual-0"))
@@ -97,7 +102,7 @@ def test_the_audit_trail(scene: Scene) -> None:
     app = policy(ACK, scene.namespace, "app", selector={"app": "app"}, units=units)
     scene.add(app)
     scene.add(deployment(scene.namespace, "app", "spillover-scheduler", replicas=3))
-    scene.pods.wait_for(answered(3), 60, "all answered")
+    scene.pods.wait_for(lambda pods: answered(3)(pods) and delayed(pods), 60, "one held back")
     units[1]["max"] = 2
     scene.cluster.apply(app)
     pods = scene.pods.wait_for(lambda pods: all(map(is_ready, pods)), 40, "all ready")
@@ -115,3 +120,4 @@ def test_the_audit_trail(scene: Scene) -> None:
     assert bound[last]["reason"] == "ecs is at its max of 1"
     delays = [line["reason"] for line in lines if line["msg"] == "annotated"]
     assert delays[0] == "only a maximum is against it"
+    assert len(delays) == 2  # set and removed
