@@ -45,7 +45,15 @@ async def run(settings: Settings) -> int:
         ready = Readiness(watches)
         leader = leadership(settings, session, cache, ready, clock, time.time, chance)
         metrics = Metrics(cache, [*watches, *leader.watches])
-        aside = beside_answers(cache, session, statuses, metrics, clock, chance)
+        aside = beside_answers(
+            cache,
+            session,
+            statuses,
+            metrics,
+            lambda: leader.leading.may_bind_until() > clock(),
+            clock,
+            chance,
+        )
         binder = Binder(
             session,
             labels_in_binding=(

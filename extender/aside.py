@@ -41,12 +41,13 @@ def beside_answers(
     session: ApiSession,
     statuses: Statuses,
     metrics: Metrics,
+    leads: Callable[[], bool],
     clock: Callable[[], float],
     random: Random,
 ) -> Aside:
-    """`statuses` is what the watch of policies tells."""
+    """`statuses` is what the watch of policies tells; `leads` whether we do."""
     recorder = Recorder(session, _outcomes(metrics.events), clock, _now, random)
-    series = UnitSeries(is_told=lambda: cache.term.epoch > 0)
+    series = UnitSeries(is_told=leads)
     upkeep = PodWriter(session, _outcomes(metrics.annotations), _UPKEEP_AT_ONCE)
     rounds = Rounds(cache, statuses, series, upkeep, _outcomes(metrics.statuses), clock, random)
     return Aside(
@@ -56,15 +57,16 @@ def beside_answers(
                 "events": recorder.run,
                 "earlier pods": EarlierPods(cache, session, _now).run,
             },
-            begin=rounds.begin,
+            reset=rounds.reset,
             failed=lambda task: metrics.controller_failures.labels(task).inc(),
+            clock=clock,
             random=random,
         ),
         nudger=Nudger(cache, PodWriter(session, _outcomes(metrics.nudges)), _now),
         wait_marks=WaitMarks(
             cache.histories, PodWriter(session, _outcomes(metrics.wait_marks)), random
         ),
-        decisions=DecisionLog(recorder),
+        decisions=DecisionLog(recorder, clock),
         series=series,
     )
 

@@ -32,6 +32,5 @@ class Filtering:
                 node_names=[name for name in args.node_names if name in decision.nodes]
             )
         self._metrics.decisions.labels("waits" if decision.stays else "rejected").inc()
-        if self._decisions.is_news(pod, decision):
-            self._decisions.rejected(pod, self._cache.policy_of(pod), decision)
+        self._decisions.rejected(pod, decision, self._cache.policy_of)
         return FilterResult(node_names=[], failed_and_unresolvable_nodes=dict(decision.reasons))

@@ -8,40 +8,51 @@ from random import Random
 
 from spillover.kube.backoff import Backoff
 
+_STEADY_SECONDS = 60.0
+"""A task that runs for so long ends a row of failures."""
+
 _log = logging.getLogger(__name__)
 
 Task = Callable[[], Awaitable[None]]
 
 
 class Controller:
-    """`tasks` never return by themselves. `begin` is called at the beginning of each term;
-    `failed` hears the name of a task that has failed."""
+    """`tasks` never return by themselves. `reset` is called before and after each term; `failed`
+    hears the name of a task that has failed. `clock` gives seconds."""
 
     def __init__(
         self,
         tasks: Mapping[str, Task],
-        begin: Callable[[], None],
+        reset: Callable[[], None],
         failed: Callable[[str], None],
+        clock: Callable[[], float],
         random: Random,
     ) -> None:
         self._tasks = tasks
-        self._begin = begin
+        self._reset = reset
         self._failed = failed
+        self._clock = clock
         self._random = random
 
     async def run(self) -> None:
         """For one term, until cancelled."""
-        self._begin()
-        async with asyncio.TaskGroup() as group:
-            for name, task in self._tasks.items():
-                group.create_task(self._guard(name, task), name=name)
+        self._reset()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for name, task in self._tasks.items():
+                    group.create_task(self._guard(name, task), name=name)
+        finally:
+            self._reset()
 
     async def _guard(self, name: str, task: Task) -> None:
         backoff = Backoff(first=1.0, longest=30.0, random=self._random)
         while True:
+            begun = self._clock()
             try:
                 await task()
             except Exception:  # noqa: BLE001 - a bug in what tells people must not stop placement
                 _log.exception("task failed", extra={"task": name})
                 self._failed(name)
+            if self._clock() - begun > _STEADY_SECONDS:
+                backoff.reset()
             await asyncio.sleep(0.5 + backoff.next())

@@ -2,11 +2,14 @@
 changed something, and in Events."""
 
 import logging
+from collections.abc import Callable
+from math import inf
 
 from cachetools import LRUCache
 
 from spillover.controller.objects import of_pod, of_policy
-from spillover.controller.recorder import Recorder
+from spillover.controller.recorder import REPEAT_SECONDS, Recorder
+from spillover.core.cache import NOT_FIRST_CHOICE
 from spillover.core.claims import Claim
 from spillover.core.happenings import (
     on_pod_bound,
@@ -25,28 +28,37 @@ audit = logging.getLogger("spillover.audit")
 
 
 class DecisionLog:
-    """The scheduler asks again and again: only what is another answer is written."""
+    """The scheduler asks again and again: only what is another answer is written, and told as an
+    Event, which goes after an hour, once an hour. `clock` gives seconds."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, clock: Callable[[], float]) -> None:
         self._recorder = recorder
-        self._said: LRUCache[str, frozenset[str]] = LRUCache(MOST_PODS)
+        self._clock = clock
+        self._said: LRUCache[str, tuple[object, float]] = LRUCache(MOST_PODS)
 
-    def is_news(self, pod: Pod, rejected: Rejected) -> bool:
-        """Whether the pod was not rejected for the same reasons last time. Cheap."""
-        return self._said.get(pod.uid) != rejected.causes
-
-    def rejected(self, pod: Pod, policy: LoadedPolicy | None, rejected: Rejected) -> None:
-        """Filter has found no place for the pod."""
-        self._said[pod.uid] = rejected.causes
-        stays = rejected.stays
-        audit.info(
-            "not placed",
-            extra={
-                **_where(pod, policy),
-                "unit": stays.unit.title if stays is not None else "",
-                "reason": stays.reason if stays is not None else "; ".join(sorted(rejected.causes)),
-            },
-        )
+    def rejected(
+        self, pod: Pod, rejected: Rejected, policy_of: Callable[[Pod], LoadedPolicy | None]
+    ) -> None:
+        """Filter has found no place for the pod. Cheap if it has said so before."""
+        what = _gist(rejected)
+        if what is None:
+            return
+        before, told = self._said.get(pod.uid, (None, -inf))
+        if before == what and self._clock() - told < REPEAT_SECONDS:
+            return
+        self._said[pod.uid] = (what, self._clock())
+        policy = policy_of(pod)
+        if before != what:
+            stays = rejected.stays
+            why = stays.reason if stays is not None else because(rejected.passed)
+            audit.info(
+                "not placed",
+                extra={
+                    **_where(pod, policy),
+                    "unit": stays.unit.title if stays is not None else "",
+                    "reason": why or "; ".join(sorted(rejected.causes)),
+                },
+            )
         if happening := on_pod_rejected(rejected):
             self._recorder.record(of_pod(pod), happening)
         if policy is not None and not policy.key.is_implicit:
@@ -75,6 +87,16 @@ class DecisionLog:
 
 
 _FIRST = "the first that takes it"
+
+
+def _gist(rejected: Rejected) -> object:
+    """What is the same while the answer is, whichever nodes were offered. None for what is no
+    answer yet: a look at one node, which a call with all of them follows."""
+    if rejected.stays is not None:
+        return rejected.stays.reason
+    if rejected.passed:
+        return because(rejected.passed)
+    return None if NOT_FIRST_CHOICE in rejected.causes else rejected.causes
 
 
 def _where(pod: Pod, policy: LoadedPolicy | None) -> dict[str, str]:

@@ -19,6 +19,7 @@ from spillover.kube.session import ApiSession
 REASON = "PodsNotRouted"
 _LOOK_SECONDS = 1.0
 _MOST_NAMES = 10
+_SLICE = 1000
 _LATE_SECONDS = 30.0
 """For which pods may still become known, or be made by who does not know the policy yet."""
 _MOST_POLICIES = 10_000
@@ -50,7 +51,12 @@ class EarlierPods:
             for policy in self._state.policies.all():
                 if policy.uid in self._seen or policy.created < begun:
                     continue
-                pods = earlier(policy, self._state.pods_of(policy.key.namespace))
+                pods = []
+                there = self._state.pods_of(policy.key.namespace)
+                for first in range(0, len(there), _SLICE):
+                    pods += earlier(policy, there[first : first + _SLICE])
+                    await asyncio.sleep(0)
+                pods.sort(key=lambda pod: pod.name)
                 if (pods and await self._tell(policy, pods)) or (
                     not pods and (seconds_of(policy.created) or 0) + _LATE_SECONDS < self._time()
                 ):
@@ -75,16 +81,13 @@ class EarlierPods:
 def earlier(policy: LoadedPolicy, pods: Iterable[Pod]) -> list[Pod]:
     """Live pods that the policy selects, that name no scheduler, and that the webhook has not
     routed: they were made before it knew the policy."""
-    return sorted(
-        (
-            pod
-            for pod in pods
-            if includes(pod.labels, policy.selector)
-            and pod.scheduler in ("", "default-scheduler")
-            and not (pod.finished or pod.terminating)
-        ),
-        key=lambda pod: pod.name,
-    )
+    return [
+        pod
+        for pod in pods
+        if includes(pod.labels, policy.selector)
+        and pod.scheduler in ("", "default-scheduler")
+        and not (pod.finished or pod.terminating)
+    ]
 
 
 def note(pods: list[Pod]) -> str:

@@ -1,4 +1,4 @@
-"""When something may be looked at, or written, again."""
+"""When something may be written again."""
 
 from collections.abc import Callable, Hashable
 from random import Random
@@ -15,8 +15,8 @@ K = TypeVar("K", bound=Hashable)
 
 class Pace(Generic[K]):
     """Once in `seconds` for each key, and never twice at the same time; after a failure longer, and
-    longer with each in a row. `clock` gives seconds. Bounded: the longest unused key is forgotten
-    first."""
+    longer with each in a row. Writing the same again and again is a failure too: something takes it
+    back. `clock` gives seconds. Bounded: the longest unused key is forgotten first."""
 
     def __init__(self, seconds: float, clock: Callable[[], float], random: Random) -> None:
         self._seconds = seconds
@@ -24,6 +24,7 @@ class Pace(Generic[K]):
         self._random = random
         self._next: LRUCache[K, float] = LRUCache(_MOST_KEYS)
         self._failures: LRUCache[K, int] = LRUCache(_MOST_KEYS)
+        self._written: LRUCache[K, object] = LRUCache(_MOST_KEYS)
         self._busy: set[K] = set()
 
     def __len__(self) -> int:
@@ -36,21 +37,35 @@ class Pace(Generic[K]):
         return busy
 
     def allows(self, key: K) -> bool:
-        return key not in self._busy and self._next.get(key, 0.0) <= self._clock()
+        return key not in self._busy and self.rests(key) <= 0
 
-    def passed(self, key: K) -> None:
-        """It was looked at now."""
-        self._next[key] = self._clock() + self._seconds
+    def rests(self, key: K) -> float:
+        """For so many seconds; less than 0 if it does not."""
+        return self._next.get(key, 0.0) - self._clock()
 
     def begin(self, key: K) -> None:
-        self.passed(key)
+        """It waits for its turn."""
         self._busy.add(key)
 
-    def end(self, key: K, *, ok: bool) -> None:
-        self._busy.discard(key)
-        if ok:
-            self._failures.pop(key, None)
+    def sends(self, key: K) -> None:
+        """It is written now."""
+        self._next[key] = self._clock() + self._seconds
+
+    def wrote(self, key: K, what: object) -> None:
+        """It is written."""
+        if self._written.get(key) == what:
+            self.failed(key)
             return
+        self._written[key] = what
+        self._failures.pop(key, None)
+        self._busy.discard(key)
+
+    def needless(self, key: K) -> None:
+        """It was as wanted when its turn came."""
+        self._busy.discard(key)
+
+    def failed(self, key: K) -> None:
+        self._busy.discard(key)
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         rest = min(_LONGEST_REST, _FIRST_REST * 2 ** min(failures, 10))

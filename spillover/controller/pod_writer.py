@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from enum import Enum
 
 import msgspec
@@ -71,8 +70,11 @@ class PodWriter:
         except NoAnswerError as error:
             return self._failed(pod, error)
         self._report("written")
-        with suppress(ValueError, msgspec.MsgspecError):  # then the watch tells
-            learn(pod_from_wire(msgspec.json.decode(answer, type=PodObject)))
+        try:
+            now = pod_from_wire(msgspec.json.decode(answer, type=PodObject))
+        except (ValueError, msgspec.MsgspecError):
+            return Outcome.WRITTEN  # the watch tells
+        learn(now)
         return Outcome.WRITTEN
 
     async def _patch(self, pod: Pod, metadata: Mapping[str, object]) -> bytes:

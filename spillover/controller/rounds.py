@@ -1,11 +1,17 @@
 """Looking again at what has changed: the status of policies, the annotations of pods.
 
-A policy is looked at no more than once a second, so that is how often its status is written at
-most; what a look wants of pods is looked at right after it. Everything is done in small slices, so
-that the scheduler's questions are answered in between.
+    changed ─▶ look: counts, who is above a maximum, who is held back ─▶ status differs ─▶ write it
+                                    │
+    pod changed ────────────────────┴─▶ its annotations differ ─▶ write them
+
+A policy's counts are looked at once a second at most, and its status is written no more often; one
+that was edited is looked at at once, and before its pods are. Everything is done in small slices,
+so that the scheduler's questions are answered in between. What could not be written rests for
+itself, and keeps nothing else waiting.
 """
 
 import asyncio
+import heapq
 from collections.abc import Callable
 from random import Random
 
@@ -14,6 +20,7 @@ from spillover.controller.pacing import Pace
 from spillover.controller.pod_writer import Outcome, PodWriter
 from spillover.controller.statuses import Statuses
 from spillover.controller.unit_series import UnitSeries
+from spillover.core.pods import Pod
 from spillover.core.policy import PolicyKey
 from spillover.core.state import ClusterState
 from spillover.core.status import report as report_of
@@ -22,11 +29,12 @@ from spillover.core.upkeep import Upkeep
 POLICY_SECONDS = 1.0
 _POD_SECONDS = 0.5
 _LOOK_SECONDS = 0.1
-_SLICE = 50
+_SLICE_SECONDS = 0.001
 _MOST_PODS = 2000
 """In one round."""
+_BATCH = 20
 _MOST_WRITES = 32
-"""Of each kind that wait or are under way; the sessions's own bound is on top of that."""
+"""Of each kind, that wait for their turn or are under way."""
 _STATUSES_AT_ONCE = 4
 
 
@@ -48,103 +56,145 @@ class Rounds:
         self._series = series
         self._writer = writer
         self._report = report
+        self._clock = clock
         self._upkeep = Upkeep(state)
         self._room = asyncio.Semaphore(_STATUSES_AT_ONCE)
-        self._policies: Pace[PolicyKey] = Pace(POLICY_SECONDS, clock, random)
-        self._pods: Pace[str] = Pace(_POD_SECONDS, clock, random)
-        self._due_policies: dict[PolicyKey, None] = {}
-        self._due_pods: dict[str, None] = {}
+        self._status_pace: Pace[PolicyKey] = Pace(POLICY_SECONDS, clock, random)
+        self._pod_pace: Pace[str] = Pace(_POD_SECONDS, clock, random)
+        self._looked: dict[PolicyKey, float] = {}  # when, for the last second
+        self._due: dict[PolicyKey, None] = {}
+        self._unwritten: dict[PolicyKey, None] = {}
+        self._resting: list[tuple[float, str]] = []  # a heap of pods, by when to look again
+        self._slice_ends = 0.0
 
-    def begin(self) -> None:
-        """A term: others may have led since the last one."""
+    def reset(self) -> None:
+        """Before and after a term: others look meanwhile."""
         self._upkeep.clear()
         self._series.clear()
+        self._looked.clear()
+        self._due.clear()
+        self._unwritten.clear()
+        self._resting.clear()
 
     async def run(self) -> None:
         """Never returns."""
-        for key in self._policies.reset():
-            self._state.changes.policy(key)
-        for uid in self._pods.reset():
+        self._unwritten.update(dict.fromkeys(self._status_pace.reset()))
+        for uid in self._pod_pace.reset():
             self._state.changes.pod(uid)
         async with asyncio.TaskGroup() as writes:
             while True:
                 await asyncio.sleep(_LOOK_SECONDS)
-                await self._look_at_policies(writes)
+                await self._look_at_policies()
+                self._write_statuses(writes)
                 await self._look_at_pods(writes)
 
-    async def _look_at_policies(self, writes: asyncio.TaskGroup) -> None:
-        self._due_policies.update(dict.fromkeys(self._state.changes.take_policies()))
-        for index, key in enumerate(list(self._due_policies)):
-            if len(self._policies) >= _MOST_WRITES:
-                break
-            if self._policies.allows(key):
-                del self._due_policies[key]
-                self._look_at_policy(key, writes)
-            await _breathe(index)
+    async def _breathe(self) -> None:
+        now = self._clock()
+        if now >= self._slice_ends:
+            await asyncio.sleep(0)
+            self._slice_ends = self._clock() + _SLICE_SECONDS
 
-    def _look_at_policy(self, key: PolicyKey, writes: asyncio.TaskGroup) -> None:
-        self._policies.passed(key)
+    # --- policies -------------------------------------------------------------------------------
+
+    async def _look_at_policies(self) -> None:
+        self._due.update(dict.fromkeys(self._state.changes.take_policies()))
+        now = self._clock()
+        self._looked = {key: at for key, at in self._looked.items() if at + POLICY_SECONDS > now}
+        for key in list(self._due):
+            if key not in self._looked or self._state.changes.is_edited(key):
+                del self._due[key]
+                self._look_at_policy(key, now)
+            await self._breathe()
+
+    def _look_at_policy(self, key: PolicyKey, now: float) -> None:
+        self._looked[key] = now
         self._upkeep.look(key)
         policy = self._state.policies.get(key)
         if policy is None:
             self._series.drop(key)
+            self._unwritten.pop(key, None)
             return
         found = report_of(self._state, policy)
         self._series.put(found)
-        status = self._statuses.wanted(found)
-        if status is not None:
-            self._policies.begin(key)
-            writes.create_task(self._write_status(key, status))
+        if self._statuses.wanted(found) is not None:
+            self._unwritten[key] = None
 
-    async def _write_status(self, key: PolicyKey, status: dict[str, object]) -> None:
-        outcome = Outcome.FAILED
-        try:
-            async with self._room:
-                policy = self._state.policies.get(key)
-                outcome = (
-                    Outcome.GONE if policy is None else await self._statuses.write(policy, status)
-                )
-        finally:
-            self._policies.end(key, ok=outcome is not Outcome.FAILED)
-        if outcome in (Outcome.WRITTEN, Outcome.FAILED):
-            self._report(outcome.value)
-        if outcome is Outcome.FAILED:
-            self._state.changes.policy(key)
+    def _write_statuses(self, writes: asyncio.TaskGroup) -> None:
+        for key in list(self._unwritten):
+            if len(self._status_pace) >= _MOST_WRITES:
+                break
+            if self._status_pace.allows(key):
+                del self._unwritten[key]
+                self._status_pace.begin(key)
+                writes.create_task(self._write_status(key))
+
+    async def _write_status(self, key: PolicyKey) -> None:
+        """As it is when its turn has come."""
+        async with self._room:
+            policy = self._state.policies.get(key)
+            found = report_of(self._state, policy) if policy is not None else None
+            status = self._statuses.wanted(found) if found is not None else None
+            if policy is None or status is None:
+                self._status_pace.needless(key)
+                return
+            self._status_pace.sends(key)
+            written = await self._statuses.write(policy, status)
+        self._report("written" if written else "failed")
+        if written:
+            self._status_pace.wrote(key, status)
+        else:
+            self._status_pace.failed(key)
+            self._unwritten[key] = None
+
+    # --- pods -----------------------------------------------------------------------------------
 
     async def _look_at_pods(self, writes: asyncio.TaskGroup) -> None:
-        """Those whose policy is yet to be looked at come later: they would be written twice."""
-        room = _MOST_PODS - len(self._due_pods)
-        self._due_pods.update(dict.fromkeys(self._state.changes.take_pods(max(0, room))))
-        for index, uid in enumerate(list(self._due_pods)):
-            if len(self._pods) >= _MOST_WRITES:
+        now = self._clock()
+        while self._resting and self._resting[0][0] <= now:
+            self._state.changes.pod(heapq.heappop(self._resting)[1])
+        looked = 0
+        while looked < _MOST_PODS and len(self._pod_pace) < _MOST_WRITES:
+            taken = self._state.changes.take_pods(_BATCH)
+            if not taken:
                 break
-            pod = self._state.pod(uid)
-            policy = self._state.belongs_to(pod) if pod is not None else None
-            if policy in self._due_policies or not self._pods.allows(uid):
-                continue
-            del self._due_pods[uid]
-            if pod is not None and (wanted := self._upkeep.wanted(pod)):
-                self._pods.begin(uid)
-                writes.create_task(self._write_pod(uid, wanted, self._upkeep.why(pod)))
-            await _breathe(index)
+            for uid in taken:
+                await self._breathe()
+                self._look_at_pod(uid, writes)
+            looked += len(taken)
 
-    async def _write_pod(self, uid: str, wanted: dict[str, str | None], why: str) -> None:
-        outcome = Outcome.FAILED
+    def _look_at_pod(self, uid: str, writes: asyncio.TaskGroup) -> None:
         pod = self._state.pod(uid)
-        try:
-            if pod is None:
-                outcome = Outcome.GONE
-                return
-            outcome = await self._writer.replace(pod, wanted, self._state.learn)
-        finally:
-            self._pods.end(uid, ok=outcome is not Outcome.FAILED)
-        if outcome in (Outcome.FAILED, Outcome.CHANGED):
-            self._state.changes.pod(uid)
-        if outcome is Outcome.WRITTEN:
-            where = {"namespace": pod.namespace, "pod": pod.name, "node": pod.node}
-            audit.info("annotated", extra={**where, "annotations": wanted, "reason": why})
+        wanted = self._upkeep.wanted(pod) if pod is not None else {}
+        if pod is None or not wanted:
+            return
+        policy = self._state.belongs_to(pod)
+        is_known = policy is None or not self._state.changes.is_edited(policy)
+        if is_known and self._pod_pace.allows(uid) and not self._is_being_placed(pod):
+            self._pod_pace.begin(uid)
+            writes.create_task(self._write_pod(pod, wanted, self._upkeep.why(pod)))
+        else:
+            self._rest(uid)
 
+    def _is_being_placed(self, pod: Pod) -> bool:
+        """A write now would change the version that it is being bound at."""
+        return not pod.node and bool(self._state.ledger.with_slots([pod.uid]))
 
-async def _breathe(index: int) -> None:
-    if index % _SLICE == _SLICE - 1:
-        await asyncio.sleep(0)
+    def _rest(self, uid: str) -> None:
+        seconds = max(_LOOK_SECONDS, self._pod_pace.rests(uid))
+        heapq.heappush(self._resting, (self._clock() + seconds, uid))
+
+    async def _write_pod(self, pod: Pod, wanted: dict[str, str | None], why: str) -> None:
+        """`pod` is the version that `wanted` was found for: no other is written to."""
+        self._pod_pace.sends(pod.uid)
+        outcome = await self._writer.replace(pod, wanted, self._state.learn)
+        match outcome:
+            case Outcome.WRITTEN:
+                self._pod_pace.wrote(pod.uid, wanted)
+                where = {"namespace": pod.namespace, "pod": pod.name, "node": pod.node}
+                audit.info("annotated", extra={**where, "annotations": wanted, "reason": why})
+            case Outcome.CHANGED:
+                self._pod_pace.needless(pod.uid)
+                self._rest(pod.uid)
+            case _:
+                self._pod_pace.failed(pod.uid)
+                self._rest(pod.uid)

@@ -9,15 +9,12 @@ import msgspec
 
 from spillover.api.kubernetes import parse_version
 from spillover.controller.objects import api_version, path_of
-from spillover.controller.pod_writer import Outcome
 from spillover.core.policy import LoadedPolicy, PolicyKey
 from spillover.core.status import PolicyReport, as_wire
 from spillover.kube.session import APPLY_PATCH, ApiError, ApiSession, NoAnswerError
 
 FIELD_MANAGER = "spillover"
 _WRITE_SECONDS = 5.0
-_GONE = (404, 409)
-"""There is no such policy, or one of the same name with another uid."""
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +54,8 @@ class Statuses:
         status = as_wire(report, seen, self._now().strftime("%Y-%m-%dT%H:%M:%SZ"))
         return None if _is_said(status, seen) else status
 
-    async def write(self, policy: LoadedPolicy, status: Mapping[str, Any]) -> Outcome:
+    async def write(self, policy: LoadedPolicy, status: Mapping[str, Any]) -> bool:
+        """Whether it is written."""
         key = policy.key
         body = {
             "apiVersion": api_version(key),
@@ -75,13 +73,14 @@ class Statuses:
                 seconds=_WRITE_SECONDS,
             )
             answer = msgspec.json.decode(content, type=_Answer)
-            self.see(key, parse_version(answer.metadata.resource_version), answer.status)
+            version = parse_version(answer.metadata.resource_version)
         except (ApiError, NoAnswerError, ValueError, msgspec.MsgspecError) as error:
             where = {"namespace": key.namespace, "policy": str(key), "reason": str(error)}
             _log.warning("status not written", extra=where)
-            is_gone = isinstance(error, ApiError) and error.status in _GONE
-            return Outcome.GONE if is_gone else Outcome.FAILED
-        return Outcome.WRITTEN
+            return False
+        if key in self._seen:
+            self.see(key, version, answer.status)
+        return True
 
 
 def _is_said(status: Mapping[str, Any], seen: Mapping[str, Any]) -> bool:

@@ -79,7 +79,10 @@ class SchedulingCache(ClusterState):
         scheduler to try again: as many as there are slots. See `spillover.core.waiting`."""
         for uid in self.ledger.take_let_go():
             self.waiting.demand_changed(uid, self._shape)
-        self.waiting.slots_freed({unit.policy.namespace for unit in self.ledger.take_freed()})
+        freed = self.ledger.take_freed()
+        self.waiting.slots_freed({unit.policy.namespace for unit in freed})
+        for unit in freed:
+            self.changes.policy(unit.policy)
         return self.waiting.due(self._prospect)
 
     def claim(self, uid: str, node: str) -> Claim | str:

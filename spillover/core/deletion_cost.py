@@ -7,6 +7,7 @@ that is not ours is never touched: ours are written together with a mark that sa
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Set
+from heapq import nlargest
 
 from spillover.api.labels import DELETION_COST
 from spillover.core.matching import Home
@@ -64,14 +65,16 @@ def cost_changes(pod: Pod, home: Home, misplaced: bool) -> dict[str, str | None]
 def above(pods: Iterable[Pod], unit: Unit, most: int | None) -> Set[str]:
     """Uids of the pods, of those that count in a unit (and group), that would have to go, the
     newest first, for the unit to keep to its maximum of `most` pods and to its maxResources."""
-    newest = sorted(pods, key=lambda pod: (pod.created, pod.name, pod.uid), reverse=True)
-    count = len(newest)
+    there = list(pods)
+    if not unit.max_resources:
+        excess = max(0, len(there) - most) if most is not None else 0
+        return {pod.uid for pod in nlargest(excess, there, key=_age)}
+    count = len(there)
     used: Counter[str] = Counter()
-    if unit.max_resources:
-        for pod in newest:
-            used.update(dict(pod.requests))
+    for pod in there:
+        used.update(dict(pod.requests))
     found = set()
-    for pod in newest:
+    for pod in sorted(there, key=_age, reverse=True):
         exceeded = {name for name, limit in unit.max_resources.items() if used[name] > limit}
         helps = any(name in exceeded and amount for name, amount in pod.requests)
         if helps or (most is not None and count > most):
@@ -81,3 +84,8 @@ def above(pods: Iterable[Pod], unit: Unit, most: int | None) -> Set[str]:
         elif not exceeded:
             break
     return found
+
+
+def _age(pod: Pod) -> tuple[str, str, str]:
+    """The newest is the largest."""
+    return (pod.created, pod.name, pod.uid)

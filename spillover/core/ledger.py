@@ -26,7 +26,7 @@ or the scheduler gives up the nomination, so that nobody else gets what was free
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -256,10 +256,15 @@ class Ledger:
         """Whether a binding of the pod was sent and its outcome is not known."""
         return uid in self._binding
 
-    def is_placing(self, uid: str) -> bool:
-        """Whether a waiting pod has a slot already: reserved, or of a binding under way."""
+    def with_slots(self, uids: Iterable[str]) -> set[str]:
+        """Those that have their place: reserved, of a binding under way, or bound, which the watch
+        may not have shown yet."""
         self._expire()
-        return uid in self._reserved or uid in self._binding
+        return {
+            uid
+            for uid in uids
+            if uid in self._reserved or uid in self._binding or uid in self._bound
+        }
 
     def is_bound(self, uid: str) -> bool:
         """Whether the pod is live and bound, by the API server's answer or by the watch."""

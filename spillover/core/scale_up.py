@@ -5,13 +5,16 @@ placed nowhere, however many nodes there were, get one that is longer than any w
 wait for fewer slots than there are pods, the most urgent are the ones that get those.
 """
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
+from heapq import nsmallest
+from itertools import chain
 
 from spillover.core import limits
-from spillover.core.demand import demand_of
+from spillover.core.demand import group_of
 from spillover.core.limits import Usage, WorkloadView
 from spillover.core.pods import Pod
 from spillover.core.policy import LoadedPolicy, Policy, UnitKey
+from spillover.core.resources import Requests
 
 DELAY = "cluster-autoscaler.kubernetes.io/pod-scale-up-delay"
 OUR_DELAY = "8760h"
@@ -32,7 +35,7 @@ def may_be_held(policy: LoadedPolicy) -> bool:
 
 def held_back(
     policy: Policy,
-    waiting: Iterable[Pod],
+    waiting: Collection[Pod],
     placing: Set[str],
     used: Mapping[UnitKey, Usage],
     workloads: WorkloadView,
@@ -42,16 +45,54 @@ def held_back(
     taken = dict(used)
     full: set[object] = set()
     held = set()
-    for pod in sorted(waiting, key=lambda each: (each.uid not in placing, *_urgency(each))):
-        demand = demand_of(pod, policy)
-        shape = (demand.group, demand.requests)
-        if demand.missing or (demand.owner and not workloads.is_known(demand.owner)):
-            continue
-        if shape not in full and _takes_a_slot(policy, demand.group, pod, taken, workloads):
-            continue
-        full.add(shape)
+    limited = policy.limited_resources
+    for pod in _by_urgency(policy, waiting, placing, used, workloads):
+        shape = _shape(pod, policy, limited)
+        if shape not in full:
+            if _is_undecided(pod, policy, workloads):
+                continue
+            if _takes_a_slot(policy, shape[0], pod, taken, workloads):
+                continue
+            full.add(shape)
         held.add(pod.uid)
     return held
+
+
+def _by_urgency(
+    policy: Policy,
+    waiting: Collection[Pod],
+    placing: Set[str],
+    used: Mapping[UnitKey, Usage],
+    workloads: WorkloadView,
+) -> Iterable[Pod]:
+    """Where pods are all alike only those that get the slots need be in order: crowds are long."""
+
+    def urgency(pod: Pod) -> tuple[bool, int, str, str]:
+        return (pod.uid not in placing, -pod.priority, pod.created, pod.name)
+
+    if policy.match_label_keys or policy.limited_resources or policy.has_ratio:
+        return sorted(waiting, key=urgency)
+    caps = ((unit, limits.cap(unit, policy, workloads)) for unit in policy.units)
+    slots = sum(
+        max(0, (most or 0) - used.get(UnitKey(policy.key, unit.identity), Usage()).pods)
+        for unit, most in caps
+    )
+    first = nsmallest(slots, waiting, key=urgency)
+    chosen = {pod.uid for pod in first}
+    return chain(first, (pod for pod in waiting if pod.uid not in chosen))
+
+
+def _shape(pod: Pod, policy: Policy, limited: Set[str]) -> tuple[tuple[str, ...], Requests]:
+    """Pods of one shape find room alike."""
+    requests = tuple(each for each in pod.requests if each[0] in limited) if limited else ()
+    return (group_of(pod, policy) if policy.match_label_keys else (), requests)
+
+
+def _is_undecided(pod: Pod, policy: Policy, workloads: WorkloadView) -> bool:
+    """Something else than a maximum is against it: a label that lacks, an owner not read yet."""
+    if any(key not in pod.labels for key in policy.match_label_keys):
+        return True
+    return policy.has_ratio and bool(pod.owner) and not workloads.is_known(pod.owner)
 
 
 def delay_change(pod: Pod, held: bool) -> dict[str, str | None]:
@@ -76,7 +117,3 @@ def _takes_a_slot(
             taken[key] = used + Usage(1, dict(pod.requests))
             return True
     return False
-
-
-def _urgency(pod: Pod) -> tuple[int, str, str]:
-    return (-pod.priority, pod.created, pod.name)

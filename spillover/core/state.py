@@ -107,7 +107,6 @@ class ClusterState:
         before = self.policies.drop(key)
         self._release_pools(before)
         self._policy_changed(key, before)
-        self.changes.no_policy(key)
 
     def keep_policies(self, group: str, listed: Set[PolicyKey]) -> None:
         """Drop the policies of a dialect that a complete list lacks."""
@@ -337,7 +336,11 @@ class ClusterState:
         younger: Sequence[LoadedPolicy] = ()
         if len(selecting) > 1 and home.policy in selecting:
             younger = selecting[selecting.index(home.policy) + 1 :]
-        self.tally.see(pod, home, slot, younger)
+        if not pod.node:
+            # Which of the waiting pods get the slots goes by much: labels, priority, requests.
+            self.changes.policy(home.policy.key)
+        refused = pod.is_refused and self.is_ours(pod)
+        self.tally.see(pod, home, slot, younger, refused=refused)
 
     def _account_all(self, uids: Iterable[str]) -> None:
         for uid in uids:
@@ -360,6 +363,7 @@ class ClusterState:
             or any(includes(pod.labels, selector) for selector in selectors)
         ]
         self._account_all(concerned)
+        self.changes.edited(key)
         for policy in self.policies.of_namespace(key.namespace):
             self.changes.policy(policy.key)  # it may be in conflict with this one
 
@@ -384,7 +388,7 @@ class ClusterState:
                 self.ledger.release_policy(key)  # bind decides anew, under the lower maximum
             if now != count:
                 self.waiting.slots_freed([namespace])
-                self.changes.policy(key)
+                self.changes.edited(key)
 
     def _with_ratio(self, namespace: str) -> list[PolicyKey]:
         return [

@@ -9,8 +9,7 @@ from typing import Any
 
 from spillover.api import ack
 from spillover.core import limits
-from spillover.core.limits import Usage
-from spillover.core.policy import InvalidPolicy, LoadedPolicy, Policy, Unit, UnitKey
+from spillover.core.policy import InvalidPolicy, LoadedPolicy, Policy, Unit
 from spillover.core.resources import written
 from spillover.core.state import ClusterState
 from spillover.core.tally import NO_UNIT, UnitCount
@@ -83,27 +82,11 @@ def report(state: ClusterState, policy: LoadedPolicy) -> PolicyReport:
     )
 
 
-def used_in(state: ClusterState, policy: Policy, unit: Unit) -> dict[UnitKey, Usage]:
-    """What bound pods take of a unit's maximum, by group."""
-    found = {}
-    for group, members in state.tally.members(policy.key, unit.identity).items():
-        amounts: dict[str, int] = {}
-        if unit.max_resources:
-            for pod in (state.pod(uid) for uid in members):
-                for name, amount in pod.requests if pod is not None else ():
-                    amounts[name] = amounts.get(name, 0) + amount
-        found[UnitKey(policy.key, unit.identity, group)] = Usage(len(members), amounts)
-    return found
-
-
 def _unit(state: ClusterState, policy: Policy, unit: Unit) -> UnitReport:
-    used = used_in(state, policy, unit)
+    used = [each.usage() for each in state.tally.members(policy.key, unit.identity).values()]
     most = limits.cap(unit, policy, state.workloads)
-    pods = sum(each.pods for each in used.values())
-    taken = {
-        name: sum(each.resources.get(name, 0) for each in used.values())
-        for name in unit.max_resources
-    }
+    pods = sum(each.pods for each in used)
+    taken = {name: sum(each.resources.get(name, 0) for each in used) for name in unit.max_resources}
     single = most is not None and not policy.match_label_keys
     return UnitReport(
         title=unit.title,
@@ -111,7 +94,7 @@ def _unit(state: ClusterState, policy: Policy, unit: Unit) -> UnitReport:
         used=pods,
         max=most,
         free=max(0, most - pods) if single and most is not None else None,
-        over=sum(max(0, each.pods - most) for each in used.values()) if most is not None else 0,
+        over=sum(max(0, each.pods - most) for each in used) if most is not None else 0,
         resources={
             name: (written(name, taken[name]), written(name, limit))
             for name, limit in unit.max_resources.items()

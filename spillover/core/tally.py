@@ -1,7 +1,7 @@
 """How many pods each policy has, where and in which state: kept up pod by pod, never counted anew.
 
 `Tally.see` is told of every change of a pod; what it costs does not depend on how many others there
-are. Who looks at policies, units or pods because of it learns from `spillover.core.changes` which.
+are. Who looks at policies or pods because of it learns from `spillover.core.changes` which.
 """
 
 from collections import Counter
@@ -12,31 +12,37 @@ from typing import NamedTuple
 from spillover.core.changes import Changes
 from spillover.core.deletion_cost import has_own_cost
 from spillover.core.ledger import Slot
+from spillover.core.limits import Usage
 from spillover.core.matching import Home
 from spillover.core.pods import Pod
-from spillover.core.policy import LoadedPolicy, PolicyKey, UnitKey
+from spillover.core.policy import LoadedPolicy, Policy, PolicyKey, UnitKey
+from spillover.core.resources import Requests
 
 NO_UNIT = ""
 """In place of a unit's identity: on nodes of no unit, or in one that is no more."""
 
 
 class State(NamedTuple):
-    """What is counted of one live (not finished) pod."""
+    """What is counted of one live (not finished) pod. `refused`: it waits, and our scheduler has
+    found no place for it."""
 
     bound: bool
     started: bool
     ready: bool
     terminating: bool
+    refused: bool
 
 
 class _Entry(NamedTuple):
-    """`unit` is NO_UNIT also for a pod that waits. `counts_under` is what it takes of a maximum.
-    `younger` are policies that select the pod too, and do not have it."""
+    """`unit` is NO_UNIT also for a pod that waits. `counts_under` is where it takes of a maximum,
+    `requests` what it takes of limited resources. `younger` are policies that select the pod too,
+    and do not have it."""
 
     policy: PolicyKey
     unit: str
     state: State
     counts_under: UnitKey | None
+    requests: Requests
     own_cost: bool
     younger: tuple[PolicyKey, ...]
 
@@ -60,13 +66,25 @@ class _Kind:
 
 
 @dataclass(slots=True)
+class Members:
+    """The pods, by uid, that count in one unit and group, and what they take together."""
+
+    pods: set[str] = field(default_factory=set)
+    resources: Counter[str] = field(default_factory=Counter)
+
+    def usage(self) -> Usage:
+        return Usage(len(self.pods), self.resources)
+
+
+@dataclass(slots=True)
 class _Policy:
-    """The pods of one policy. `members` are those that count, by unit and group."""
+    """The pods of one policy."""
 
     kinds: dict[_Entry, _Kind] = field(default_factory=dict)
     unbound: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
     own_cost: set[str] = field(default_factory=set)
-    members: dict[str, dict[tuple[str, ...], set[str]]] = field(default_factory=dict)
+    members: dict[str, dict[tuple[str, ...], Members]] = field(default_factory=dict)
     older: Counter[PolicyKey] = field(default_factory=Counter)
 
     def is_empty(self) -> bool:
@@ -81,7 +99,9 @@ class Tally:
         self._pods: dict[str, _Kind] = {}
         self._policies: dict[PolicyKey, _Policy] = {}
 
-    def see(self, pod: Pod, home: Home, slot: Slot, younger: Iterable[LoadedPolicy]) -> None:
+    def see(
+        self, pod: Pod, home: Home, slot: Slot, younger: Iterable[LoadedPolicy], *, refused: bool
+    ) -> None:
         """A live pod as it is now, and the policies younger than its own that select it too. It may
         be under no policy."""
         if home.policy is None:
@@ -90,8 +110,9 @@ class Tally:
         entry = _Entry(
             home.policy.key,
             home.unit.identity if home.unit is not None else NO_UNIT,
-            State(bool(pod.node), pod.started, pod.ready, pod.terminating),
+            State(bool(pod.node), pod.started, pod.ready, pod.terminating, refused),
             slot.unit,
+            _limited(slot, home.policy),
             has_own_cost(pod.annotations) and bool(pod.node),
             tuple(policy.key for policy in younger),
         )
@@ -131,8 +152,12 @@ class Tally:
         """Uids of pods without a node."""
         return self._of(policy).unbound
 
-    def members(self, policy: PolicyKey, unit: str) -> Mapping[tuple[str, ...], Set[str]]:
-        """Uids of the pods that count in a unit, by group."""
+    def refused(self, policy: PolicyKey) -> Set[str]:
+        """Uids of those for which our scheduler has found no place."""
+        return self._of(policy).refused
+
+    def members(self, policy: PolicyKey, unit: str) -> Mapping[tuple[str, ...], Members]:
+        """The pods that count in a unit, by group."""
         return self._of(policy).members.get(unit, {})
 
     def with_own_cost(self, policy: PolicyKey) -> Set[str]:
@@ -158,10 +183,14 @@ class Tally:
         self._pods[uid] = kind
         if not entry.state.bound:
             mine.unbound.add(uid)
+        if entry.state.refused:
+            mine.refused.add(uid)
         if entry.own_cost:
             mine.own_cost.add(uid)
         if (key := entry.counts_under) is not None:
-            mine.members.setdefault(key.unit, {}).setdefault(key.group, set()).add(uid)
+            members = mine.members.setdefault(key.unit, {}).setdefault(key.group, Members())
+            members.pods.add(uid)
+            members.resources.update(dict(entry.requests))
         for younger in entry.younger:
             self._changes.policy(younger)
             self._policies.setdefault(younger, _Policy()).older[entry.policy] += 1
@@ -173,12 +202,14 @@ class Tally:
         kind.pods -= 1
         if not kind.pods:
             del mine.kinds[entry]
-        mine.unbound.discard(uid)
-        mine.own_cost.discard(uid)
+        for uids in (mine.unbound, mine.refused, mine.own_cost):
+            uids.discard(uid)
         if (key := entry.counts_under) is not None:
             groups = mine.members[key.unit]
-            groups[key.group].discard(uid)
-            if not groups[key.group]:
+            members = groups[key.group]
+            members.pods.discard(uid)
+            members.resources.subtract(dict(entry.requests))
+            if not members.pods:
                 del groups[key.group]
             if not groups:
                 del mine.members[key.unit]
@@ -195,6 +226,14 @@ class Tally:
         found = self._policies.get(policy)
         if found is not None and found.is_empty():
             del self._policies[policy]
+
+
+def _limited(slot: Slot, policy: LoadedPolicy) -> Requests:
+    """What a pod takes of the resources that the policy limits."""
+    if slot.unit is None or not isinstance(policy, Policy):
+        return ()
+    limited = policy.limited_resources
+    return tuple(each for each in slot.requests if each[0] in limited) if limited else ()
 
 
 def _add(found: UnitCount, state: State, count: int) -> None:

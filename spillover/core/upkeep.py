@@ -1,17 +1,16 @@
 """What the controller wants pods' annotations to be: the order of scale-in, and which pods no
 autoscaler should buy a node for."""
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 
 from spillover.core import limits
 from spillover.core.deletion_cost import above, cost_changes
 from spillover.core.limits import Usage
 from spillover.core.matching import Home
 from spillover.core.pods import Pod
-from spillover.core.policy import Policy, PolicyKey, UnitKey
+from spillover.core.policy import Policy, PolicyKey, Unit, UnitKey
 from spillover.core.scale_up import delay_change, held_back, may_be_held
 from spillover.core.state import ClusterState
-from spillover.core.status import used_in
 
 
 class Upkeep:
@@ -25,6 +24,7 @@ class Upkeep:
     def look(self, key: PolicyKey) -> None:
         """At a policy that has changed, or whose pods have. Pods for which something else is wanted
         now are to be looked at next."""
+        self._state.changes.looked(key)
         policy = self._state.policies.get(key)
         misplaced: Set[str] = frozenset()
         held: Set[str] = frozenset()
@@ -81,32 +81,31 @@ class Upkeep:
         found: set[str] = set()
         for unit in policy.units:
             most = limits.cap(unit, policy, self._state.workloads)
-            if most is None and not unit.max_resources:
-                continue
             for members in self._state.tally.members(policy.key, unit.identity).values():
-                if most is not None and len(members) <= most and not unit.max_resources:
-                    continue
-                pods = (self._state.pod(uid) for uid in members)
-                found |= above((pod for pod in pods if pod is not None), unit, most)
+                if _is_exceeded(unit, most, members.usage()):
+                    found |= above(self._pods(members.pods), unit, most)
         return found
 
     def _held_back(self, policy: Policy) -> Set[str]:
-        if not may_be_held(policy):
+        tally, ledger = self._state.tally, self._state.ledger
+        refused = tally.refused(policy.key)
+        if not refused or not may_be_held(policy):
             return frozenset()
-        waiting = [
-            pod
-            for pod in (self._state.pod(uid) for uid in self._state.tally.unbound(policy.key))
-            if pod is not None
-            and self._state.is_ours(pod)
-            and (pod.is_refused or self._is_placing(pod))
-        ]
-        if not waiting:
-            return frozenset()
-        used: dict[UnitKey, Usage] = {}
-        for unit in policy.units:
-            used |= used_in(self._state, policy, unit)
-        placing = {pod.uid for pod in waiting if self._is_placing(pod)}
-        return held_back(policy, waiting, placing, used, self._state.workloads)
+        placing = ledger.with_slots(tally.unbound(policy.key))
+        used = {
+            UnitKey(policy.key, unit.identity, group): members.usage()
+            for unit in policy.units
+            for group, members in tally.members(policy.key, unit.identity).items()
+        }
+        waiting = self._pods(refused | placing)
+        return held_back(policy, waiting, placing, used, self._state.workloads) & refused
 
-    def _is_placing(self, pod: Pod) -> bool:
-        return self._state.ledger.is_placing(pod.uid)
+    def _pods(self, uids: Iterable[str]) -> list[Pod]:
+        found = (self._state.pod(uid) for uid in uids)
+        return [pod for pod in found if pod is not None]
+
+
+def _is_exceeded(unit: Unit, most: int | None, used: Usage) -> bool:
+    return (most is not None and used.pods > most) or any(
+        used.resources.get(name, 0) > limit for name, limit in unit.max_resources.items()
+    )

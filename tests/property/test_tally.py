@@ -51,6 +51,7 @@ class Turmoil(RuleBasedStateMachine):
         name=st.sampled_from(NAMES),
         units=st.permutations(range(3)),
         kept=st.integers(1, 3),
+        cpu=st.sampled_from([None, "2", "4"]),
         limits=st.lists(st.sampled_from([None, 0, 1, 2]), min_size=3, max_size=3),
         selector=st.sampled_from([{"app": "app"}, {"tier": "x"}, {}]),
         age=st.integers(0, 9),
@@ -58,10 +59,14 @@ class Turmoil(RuleBasedStateMachine):
     )
     def put_policy(
         self, name: str, units: list[int], kept: int, limits: list[int | None],
-        selector: dict[str, str], age: int, *, terminating: bool,
+        selector: dict[str, str], age: int, cpu: str | None, *, terminating: bool,
     ) -> None:  # fmt: skip
         chosen = [
-            {**UNITS[number], **({} if most is None else {"max": most})}
+            {
+                **UNITS[number],
+                **({} if most is None else {"max": most}),
+                **({} if cpu is None else {"maxResources": {"cpu": cpu}}),
+            }
             for number, most in zip(units[:kept], limits, strict=False)
         ]
         created = (
@@ -90,10 +95,12 @@ class Turmoil(RuleBasedStateMachine):
         ready=st.booleans(),
         cost=st.sampled_from(["", "ours", "own"]),
         held=st.booleans(),
+        refused=st.booleans(),
+        cpu=st.sampled_from([0, 1000, 3000]),
     )  # fmt: skip
     def put_pod(
-        self, uid: str, on: str, by: str, unit: int, cost: str, *, app: bool, tier: bool,
-        finished: bool, terminating: bool, ready: bool, held: bool,
+        self, uid: str, on: str, by: str, unit: int, cost: str, cpu: int, *, app: bool,
+        tier: bool, finished: bool, terminating: bool, ready: bool, held: bool, refused: bool,
     ) -> None:  # fmt: skip
         annotations = {DELAY: OUR_DELAY} if held else {}
         known = self.pods.get(uid)
@@ -112,7 +119,8 @@ class Turmoil(RuleBasedStateMachine):
         one = pod(
             uid, version=self.version, labels=labels, node=on, annotations=annotations,
             finished=finished, terminating=terminating, ready=ready, started=ready,
-            refusal="" if on else "Unschedulable: x", created=f"2026-01-01T00:00:0{ord(uid) % 10}Z",
+            refusal="Unschedulable: x" if refused and not on else "",
+            requests=(("cpu", cpu),) if cpu else (), created=f"2026-01-01T00:00:0{ord(uid) % 10}Z",
         )  # fmt: skip
         self.pods[uid] = one
         self.cache.put_pod(one)
@@ -122,6 +130,17 @@ class Turmoil(RuleBasedStateMachine):
         if self.pods.pop(uid, None) is not None:
             self.version += 1
             self.cache.drop_pod(uid, self.version)
+
+    @rule(uid=st.sampled_from("abcdef"), on=st.sampled_from(NODES))
+    def placed(self, uid: str, on: str) -> None:
+        """Filter answers, and a slot is reserved."""
+        one = self.pods.get(uid)
+        if one is not None and not (one.node or one.finished or one.terminating):
+            self.cache.place(one, [on])
+
+    @rule(uid=st.sampled_from("abcdef"))
+    def reservation_ends(self, uid: str) -> None:
+        self.cache.ledger.release(uid)
 
     @rule(name=st.sampled_from(NODES), there=st.booleans())
     def node_changes(self, name: str, *, there: bool) -> None:
@@ -155,6 +174,7 @@ class Turmoil(RuleBasedStateMachine):
     @invariant()
     def what_has_changed_is_looked_at(self) -> None:
         """Looking at what is said to have changed leads where looking at everything does."""
+        self.cache.due_nudges()  # also tells of slots that have become free
         changes = self.cache.changes
         for key in changes.take_policies():
             self.upkeep.look(key)
@@ -187,7 +207,7 @@ class Turmoil(RuleBasedStateMachine):
                 ]
                 rank = str(STEP * (len(policy.units) - number))
                 assert set(costs) <= {rank, str(MISPLACED)}
-                if unit.max is None:
+                if unit.max is None and not unit.max_resources:
                     assert str(MISPLACED) not in costs
 
 

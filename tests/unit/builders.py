@@ -100,9 +100,8 @@ def leading(cache: SchedulingCache) -> SchedulingCache:
 
 def decision_log(session: ApiSession) -> DecisionLog:
     """One whose Events nobody writes."""
-    return DecisionLog(
-        Recorder(session, lambda _: None, lambda: 0.0, lambda: datetime.now(UTC), Random(1))
-    )
+    recorder = Recorder(session, lambda _: None, lambda: 0.0, lambda: datetime.now(UTC), Random(1))
+    return DecisionLog(recorder, lambda: 0.0)
 
 
 class NoElection:

@@ -1,5 +1,6 @@
 """How often people are told, and in which words."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
@@ -70,22 +71,33 @@ def test_pace_once_a_second_and_longer_after_failures() -> None:
     pace: Pace[str] = Pace(1.0, lambda: clock.now, Random(1))
     assert pace.allows("a")
     pace.begin("a")
+    pace.sends("a")
     clock.now = 5.0
     assert not pace.allows("a")  # still under way
     assert pace.allows("b")
-    pace.end("a", ok=True)
+    pace.wrote("a", 1)
     assert pace.allows("a")
-    pace.passed("a")
+    pace.sends("a")
     assert not pace.allows("a")
-    rests = []
+    assert rests(pace, clock, lambda: pace.failed("a"))
+    # Written again and again: something takes it back.
+    pace.wrote("a", 2)
+    assert rests(pace, clock, lambda: pace.wrote("a", 2))
+    pace.begin("a")
+    assert pace.reset() == {"a"}
+
+
+def rests(pace: Pace[str], clock: Clock, end: Callable[[], None]) -> bool:
+    """Longer each time."""
+    found = []
     for _ in range(4):
         pace.begin("a")
-        pace.end("a", ok=False)
+        end()
         begun = clock.now
         while not pace.allows("a"):
             clock.now += 0.1
-        rests.append(clock.now - begun)
-    assert rests[0] < rests[1] < rests[3]
+        found.append(clock.now - begun)
+    return found[0] < found[1] < found[3]
 
 
 def cache(*units: dict[str, Any], **spec: Any) -> SchedulingCache:
