@@ -6,6 +6,7 @@ changes. Prints p50 and p99 of both, their ratios, and what each process used of
 """
 
 import asyncio
+import itertools
 import json
 import multiprocessing
 import os
@@ -46,6 +47,8 @@ from harness.population import Population
 
 CROWD = Population(policies=1000, pods=10_000)
 TOUCHED = range(100)
+CHANGES = 200.0
+"""Of pods, in a second."""
 RATE = 100.0
 SECONDS = 40.0
 SCHEDULER = "nobody"
@@ -141,12 +144,15 @@ async def measure(ports: dict[str, int]) -> dict[str, list[float]]:
 
 
 async def churn(kubeconfig: Path) -> None:
-    """Pods become ready and not ready, until cancelled."""
+    """Pods of ten policies more become ready or not ready, at a fixed rate, until cancelled."""
     async with ApiSession(Credentials(kubeconfig)) as session:
-        is_ready = False
-        while True:
-            await CROWD.touch(session, TOUCHED, is_ready=is_ready)
-            is_ready = not is_ready
+        each = CROWD.pods // CROWD.policies
+        start = time.monotonic()
+        for turn in itertools.count():
+            for policy in TOUCHED:
+                await CROWD.touch(session, [policy], is_ready=bool(turn % 2))
+                done = (turn * len(TOUCHED) + policy + 1) * each
+                await asyncio.sleep(start + done / CHANGES - time.monotonic())
 
 
 def run_churn(kubeconfig: Path) -> None:

@@ -16,6 +16,7 @@ from spillover.core.deletion_cost import COST_MARK, MISPLACED, STEP
 from spillover.core.matching import counted
 from spillover.core.pods import POLICY_ANNOTATION, UNIT_ANNOTATION, Pod
 from spillover.core.policy import Policy
+from spillover.core.resources import amount_of
 from spillover.core.scale_up import DELAY, OUR_DELAY
 from spillover.core.status import report
 from spillover.core.upkeep import Upkeep
@@ -165,6 +166,13 @@ class Turmoil(RuleBasedStateMachine):
                 assert told.count.terminating == len(here) - len(staying)
                 used = sum(counted(pod, homes[pod.uid]).slot.unit is not None for pod in here)
                 assert told.used == used
+                for name, (taken, _) in told.resources.items():
+                    amounts = [
+                        dict(pod.requests).get(name, 0)
+                        for pod in here
+                        if counted(pod, homes[pod.uid]).slot.unit is not None
+                    ]
+                    assert amount_of(name, taken) == sum(amounts)
             elsewhere = [pod for pod in mine if homes[pod.uid].unit is None]
             assert said.outside.assigned == sum(not pod.terminating for pod in elsewhere)
             waiting = [pod for pod in live if not (pod.node or pod.terminating)]

@@ -1,5 +1,6 @@
 """Which pods are above a maximum, and which ones a maximum alone holds back."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -164,6 +165,32 @@ def test_who_has_a_reservation_has_the_slot() -> None:
     world.cache.put_pod(second)
     world.cache.place(second, ["vk"])
     assert world.wanted(first, second) == {"first": DELAYED}
+
+
+def test_a_reservation_that_ends_and_a_priority_that_changes_have_the_policy_looked_at() -> None:
+    world = World(limited(1))
+    waiting = refused("first", 1)
+    world.cache.put_pod(waiting)
+    world.cache.place(waiting, ["vk"])
+    changes = world.cache.changes
+    changes.take_policies()
+    world.cache.ledger.release("first")
+    world.cache.due_nudges()
+    assert changes.take_policies() == [world.policy.key]
+    world.cache.put_pod(replace(waiting, version=2, priority=5))
+    assert changes.take_policies() == [world.policy.key]
+
+
+def test_between_the_answer_and_the_watch_a_bound_pod_has_its_slot() -> None:
+    world = World(limited(1))
+    first, second = refused("first", 1), refused("second", 2)
+    world.cache.put_pod(first)
+    world.cache.put_pod(second)
+    world.cache.place(first, ["vk"])
+    claim = world.cache.claim("first", "vk")
+    assert not isinstance(claim, str)
+    world.cache.ledger.bound("first", claim.flight)
+    assert world.wanted(first, second) == {"second": DELAYED}
 
 
 @pytest.mark.parametrize(

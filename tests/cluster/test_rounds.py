@@ -1,0 +1,243 @@
+"""What the controller writes, on a real API server, which a proxy stands in front of."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import yaml
+
+from builders import leading
+from extender.watching import reflectors
+from harness import scenes
+from harness.cluster import Cluster, Options, running
+from harness.places import MANIFESTS
+from harness.proxy import Answer, Fate, Proxy, Request, Treatment
+from spillover.controller.pod_writer import PodWriter
+from spillover.controller.rounds import Rounds
+from spillover.controller.statuses import Statuses
+from spillover.controller.unit_series import UnitSeries
+from spillover.core.cache import SchedulingCache
+from spillover.core.conventions import NodeConventions
+from spillover.kube.credentials import Credentials
+from spillover.kube.session import ApiSession
+from subject import always, through_a_proxy
+
+Object = dict[str, Any]
+COST = "controller.kubernetes.io/pod-deletion-cost"
+MARK = "spillover.dev/deletion-cost"
+WITHIN = 20.0
+CONFLICT = json.dumps({"kind": "Status", "reason": "Conflict", "message": "try again"})
+
+
+@dataclass
+class Place:
+    """The controller's rounds on watches of their own; its writes go through the proxy."""
+
+    cluster: Cluster
+    namespace: str
+    proxy: Proxy
+    cache: SchedulingCache
+    rounds: Rounds
+    series: UnitSeries
+
+    def policy(self, name: str, most: int = 9) -> None:
+        units = [{"resource": "ecs", "max": most}]
+        self.cluster.apply(
+            scenes.policy(scenes.ACK, self.namespace, name, selector={"app": name}, units=units)
+        )
+
+    def pods(self, app: str, count: int) -> None:
+        """Bound, to a node of the policies."""
+        self.cluster.create(
+            *(
+                scenes.pod(self.namespace, f"{app}-{n}", "nobody", labels={"app": app}, gpus=0,
+                           nodeName="rounds-0")
+                for n in range(count)
+            )
+        )  # fmt: skip
+
+    def status(self, name: str) -> Object:
+        found: Object = json.loads(
+            self.cluster.kubectl(
+                "get", f"resourcepolicy.{scenes.ACK}", name, "-n", self.namespace, "-o", "json"
+            )
+        )
+        return dict(found.get("status", {}))
+
+    def costs(self, app: str) -> dict[str, str | None]:
+        found = self.cluster.items("pods", "-n", self.namespace, "-l", f"app={app}")
+        return {
+            each["metadata"]["name"]: each["metadata"].get("annotations", {}).get(COST)
+            for each in found
+        }
+
+    def written(self, path: str) -> list[float]:
+        """When our writes to such a path came."""
+        return [
+            at
+            for at, request in self.proxy.requests
+            if request.method == "PATCH" and path in request.path
+        ]
+
+
+async def until(holds: Callable[[], bool], seconds: float = WITHIN) -> None:
+    deadline = time.monotonic() + seconds
+    while not await asyncio.to_thread(holds):
+        assert time.monotonic() < deadline, "not in time"
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def policies(cluster_name: str) -> Iterator[Cluster]:
+    """A control plane with the kinds of policies, and a node."""
+    with running(Cluster(f"{cluster_name}-rounds"), Options(components=False)) as cluster:
+        for file in sorted((MANIFESTS / "crds").glob("*.yaml")):
+            cluster.apply(yaml.safe_load(file.read_text()))
+        cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        cluster.add_nodes(scenes.node("rounds-0", gpus=0))
+        yield cluster
+
+
+@pytest.fixture
+async def place(policies: Cluster, tmp_path: Path) -> AsyncIterator[Place]:
+    namespace = f"test-{uuid.uuid4().hex[:8]}"
+    policies.kubectl("create", "namespace", namespace)
+    policies.kubectl("wait", "--for=create", "sa/default", "-n", namespace, "--timeout=30s")
+    async with (
+        through_a_proxy(policies, tmp_path) as (proxy, session),
+        rounds_of(policies, namespace, proxy, session) as found,
+    ):
+        yield found
+    policies.kubectl("delete", f"resourcepolicies.{scenes.ACK}", "--all", "-n", namespace)
+    policies.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+@asynccontextmanager
+async def rounds_of(
+    cluster: Cluster, namespace: str, proxy: Proxy, session: ApiSession
+) -> AsyncIterator[Place]:
+    async with ApiSession(Credentials(cluster.kubeconfig)) as direct:
+        cache = leading(SchedulingCache(NodeConventions(), time.monotonic, time.time, lambda: 0.5))
+        statuses = Statuses(session, lambda: datetime.now(UTC))
+        series = UnitSeries(lambda: True)
+        writer = PodWriter(session, lambda _: None, at_once=3)
+        rounds = Rounds(cache, statuses, series, writer, lambda _: None, time.monotonic, Random(1))
+        watches = reflectors(direct, cache, statuses, Random(1), time.monotonic)
+        tasks = [asyncio.create_task(watch.run()) for watch in watches]
+        tasks.append(asyncio.create_task(rounds.run()))
+        try:
+            for watch in watches:
+                await asyncio.wait_for(watch.synced.wait(), 20)
+            yield Place(cluster, namespace, proxy, cache, rounds, series)
+            assert not any(task.done() for task in tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_status_that_is_refused_for_a_while_is_written_later(place: Place) -> None:
+    refused: list[Request] = []
+
+    def conflicts_three_times(request: Request) -> Treatment:
+        if request.path.partition("?")[0].endswith("/refused/status") and len(refused) < 3:
+            refused.append(request)
+            return Answer(409, CONFLICT)
+        return Fate.PASS
+
+    place.proxy.fate = conflicts_three_times
+    place.policy("refused")
+    place.policy("other")
+    place.pods("refused", 1)
+    await until(lambda: bool(place.status("other")))
+    # A status that cannot be written holds back no cost.
+    await until(lambda: place.costs("refused") == {"refused-0": "100"})
+    await until(lambda: place.status("refused").get("pods") == 1)
+    assert len(refused) == 3
+
+
+async def test_pods_that_nobody_may_write_to_keep_no_others_waiting(place: Place) -> None:
+    place.proxy.fate = lambda request: (
+        Answer(403, "{}") if "/pods/denied-" in request.path else Fate.PASS
+    )
+    place.policy("denied", most=100)
+    place.policy("other")
+    place.pods("denied", 100)
+    await until(lambda: len(place.written("/pods/denied-")) >= 100)
+    place.pods("other", 1)
+    begun = time.monotonic()
+    await until(lambda: place.costs("other") == {"other-0": "100"}, 5.0 * 5)
+    print(f"another pod's cost was written after {time.monotonic() - begun:.1f} s")
+    place.proxy.fate = always(Fate.PASS)
+    await until(lambda: set(place.costs("denied").values()) == {"100"}, 60)
+
+
+async def test_a_cost_that_a_user_sets_at_the_same_moment_stays(place: Place) -> None:
+    """Our write is on its way when theirs is stored."""
+
+    def overtaken(request: Request) -> Treatment:
+        if request.method == "PATCH" and "/pods/app-0" in request.path:
+            return Fate.HOLD
+        return Fate.PASS
+
+    place.proxy.fate = overtaken
+    place.policy("app")
+    place.pods("app", 1)
+    await until(lambda: bool(place.proxy.delayed))
+    place.cluster.kubectl("annotate", "pod", "app-0", "-n", place.namespace, f"{COST}=7")
+    place.proxy.fate = always(Fate.PASS)
+    assert await place.proxy.release() == [409]
+    await until(
+        lambda: any(
+            each["type"] == "OwnDeletionCost" and each["status"] == "True"
+            for each in place.status("app").get("conditions", [])
+        )
+    )
+    assert place.costs("app") == {"app-0": "7"}
+
+
+async def test_what_something_takes_back_is_written_less_and_less_often(place: Place) -> None:
+    place.policy("app")
+    place.pods("app", 1)
+    await until(lambda: place.costs("app") == {"app-0": "100"})
+    ends = time.monotonic() + 6
+    while time.monotonic() < ends:
+        if place.costs("app")["app-0"] is not None:
+            place.cluster.kubectl(
+                "annotate", "pod", "app-0", "-n", place.namespace, f"{COST}-", f"{MARK}-"
+            )
+        await asyncio.sleep(0.05)
+    times = place.written("/pods/app-0")
+    assert len(times) <= 6, times
+    assert len(times) >= 3, times
+
+
+async def test_a_deleted_policy_is_told_no_more(place: Place) -> None:
+    place.policy("app", most=1)
+    place.pods("app", 2)
+    await until(lambda: b"spillover_unit_over_max{" in place.series.text())
+    await until(lambda: set(place.costs("app").values()) == {"100", "-100"})
+    place.cluster.kubectl("delete", f"resourcepolicy.{scenes.ACK}", "app", "-n", place.namespace)
+    await until(lambda: b'policy="app"' not in place.series.text())
+    await until(lambda: set(place.costs("app").values()) == {None})
+
+
+async def test_a_policy_made_anew_gets_a_status_of_its_own(place: Place) -> None:
+    place.policy("app")
+    place.pods("app", 2)
+    await until(lambda: place.status("app").get("pods") == 2)
+    for most in (5, 6, 7):
+        place.cluster.kubectl(
+            "delete", f"resourcepolicy.{scenes.ACK}", "app", "-n", place.namespace
+        )
+        place.policy("app", most)
+        await until(lambda most=most: place.status("app").get("fill") == f"2/{most} ecs")  # type: ignore[misc]
