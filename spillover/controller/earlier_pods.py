@@ -27,7 +27,7 @@ _MOST_POLICIES = 10_000
 
 class EarlierPods:
     """One event for each policy that is created while this runs, if it has such pods. The event's
-    name is the policy's, so that a second replica writes the same one. `now` is the wall clock."""
+    name is the policy's, so that the next leader writes the same one. `now` is the wall clock."""
 
     def __init__(
         self,
@@ -46,8 +46,6 @@ class EarlierPods:
         begun = (self._now() - timedelta(seconds=_LATE_SECONDS)).strftime("%Y-%m-%dT%H:%M:%SZ")
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            if not self._state.term.is_open:
-                continue  # another replica tells
             for policy in self._state.policies.all():
                 if policy.uid in self._seen or policy.created < begun:
                     continue

@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable
 from random import Random
 from typing import Generic, TypeVar
 
+import msgspec
 from cachetools import LRUCache
 
 _MOST_KEYS = 100_000
@@ -24,7 +25,7 @@ class Pace(Generic[K]):
         self._random = random
         self._next: LRUCache[K, float] = LRUCache(_MOST_KEYS)
         self._failures: LRUCache[K, int] = LRUCache(_MOST_KEYS)
-        self._written: LRUCache[K, object] = LRUCache(_MOST_KEYS)
+        self._written: LRUCache[K, int] = LRUCache(_MOST_KEYS)
         self._busy: set[K] = set()
 
     def __len__(self) -> int:
@@ -52,11 +53,12 @@ class Pace(Generic[K]):
         self._next[key] = self._clock() + self._seconds
 
     def wrote(self, key: K, what: object) -> None:
-        """It is written."""
-        if self._written.get(key) == what:
+        """It is written. `what` is anything that msgspec encodes."""
+        digest = hash(msgspec.json.encode(what))
+        if self._written.get(key) == digest:
             self.failed(key)
             return
-        self._written[key] = what
+        self._written[key] = digest
         self._failures.pop(key, None)
         self._busy.discard(key)
 
