@@ -191,8 +191,8 @@ def used(pid: int) -> tuple[float, int]:
 
 
 def part(extenders: list[int], others: list[int]) -> None:
-    """Where there are two cores, the extenders have one for themselves: the rest of a cluster on one
-    machine would be most of what is measured."""
+    """Where there are two cores, the extenders have one for themselves: the rest of a cluster on
+    the same machine would be most of what is measured."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         return
