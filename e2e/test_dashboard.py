@@ -105,7 +105,9 @@ def test_every_panel_shows_what_is_so(scene: Scene) -> None:
         (query,) = overshoot.queries
         now = time.time()
         expression = substituted(query.expression, of(scene.namespace))
-        for series in prometheus.query_range(expression, begun, now):
+        found = list(prometheus.query_range(expression, begun, now))
+        assert found
+        for series in found:
             assert {value for _, value in series.points} == {0.0}
 
 

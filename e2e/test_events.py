@@ -4,6 +4,8 @@ import json
 from collections import Counter
 from typing import Any
 
+from harness.containers import extender
+from harness.metrics import total
 from harness.scenes import ACK, deployment, node, policy, virtual_node
 from harness.stage import Scene, answered
 from harness.watch import Watch, is_live, is_ready
@@ -42,11 +44,14 @@ def test_spills_a_maximum_and_no_capacity(scene: Scene) -> None:
             ("ResourcePolicy", "NoCapacity", f"no unit takes some pods: {why}"): 1,
         }
         events.wait_for(lambda found: told(found) == wanted, 30, f"{wanted}")
-        # More of the same: the policy's Events are not repeated.
+        # More of the same: the policy's Events are not even written again.
+        it = extender(scene.cluster)
+        before = total(it, "spillover_events_total")
         scene.scale("app", 6)
         scene.pods.wait_for(answered(6), 60, "all answered")
         wanted["Pod", "NoCapacity", f"no unit takes the pod: {why}"] = 4
         events.wait_for(lambda found: told(found) == wanted, 30, f"{wanted}")
+        assert total(it, "spillover_events_total") == before + 2
         assert all(
             each["type"] == ("Warning" if each["reason"] == "NoCapacity" else "Normal")
             for each in events.objects.values()
@@ -91,8 +96,12 @@ def trail(scene: Scene) -> list[Object]:
     ]
 
 
-def delayed(pods: list[Object]) -> bool:
-    return any(DELAY in each["metadata"].get("annotations", {}) for each in pods)
+def delayed(pods: list[Object]) -> list[str]:
+    return [
+        each["metadata"]["name"]
+        for each in pods
+        if DELAY in each["metadata"].get("annotations", {})
+    ]
 
 
 def test_the_audit_trail(scene: Scene) -> None:
@@ -102,11 +111,13 @@ def test_the_audit_trail(scene: Scene) -> None:
     app = policy(ACK, scene.namespace, "app", selector={"app": "app"}, units=units)
     scene.add(app)
     scene.add(deployment(scene.namespace, "app", "spillover-scheduler", replicas=3))
-    scene.pods.wait_for(lambda pods: answered(3)(pods) and delayed(pods), 60, "one held back")
+    pods = scene.pods.wait_for(
+        lambda pods: answered(3)(pods) and bool(delayed(pods)), 60, "one held back"
+    )
+    (last,) = delayed(pods)
     units[1]["max"] = 2
     scene.cluster.apply(app)
-    pods = scene.pods.wait_for(lambda pods: all(map(is_ready, pods)), 40, "all ready")
-    last = max(pods, key=lambda each: each["status"]["startTime"])["metadata"]["name"]
+    scene.pods.wait_for(lambda pods: all(map(is_ready, pods)), 40, "all ready")
     scene.pods.wait_quiet(1.5, 30)
     lines = trail(scene)
     bound = {line["pod"]: line for line in lines if line["msg"] == "bound"}

@@ -163,9 +163,13 @@ def test_invalid_conflicting_and_well(scene: Scene) -> None:
     assert found["young"]["Ready"]["status"] == "True"  # in force for other pods
     assert "spec.strategy" in found["wrong"]["Invalid"]["message"]
     assert found["old"]["Conflict"]["status"] == "False"
-    for name in ("old", "wrong"):  # an invalid one holds its pods back, too
-        wait_for_condition(scene, "young", "Conflict=True")
-        scene.cluster.kubectl("delete", f"resourcepolicy.{ACK}", name, "-n", scene.namespace)
+    scene.cluster.kubectl("delete", f"resourcepolicy.{ACK}", "old", "-n", scene.namespace)
+    message = '{.status.conditions[?(@.type=="Conflict")].message}'
+    scene.cluster.kubectl(  # an invalid one holds its pods back, too
+        "wait", f"resourcepolicy.{ACK}", "young", "-n", scene.namespace, "--timeout=30s",
+        f"--for=jsonpath={message}=these are older and win: {ACK}/wrong",
+    )  # fmt: skip
+    scene.cluster.kubectl("delete", f"resourcepolicy.{ACK}", "wrong", "-n", scene.namespace)
     wait_for_condition(scene, "young", "Conflict=False")
 
 

@@ -49,7 +49,17 @@ def beside_answers(
     recorder = Recorder(session, _outcomes(metrics.events), clock, _now, random)
     series = UnitSeries(is_told=leads)
     upkeep = PodWriter(session, _outcomes(metrics.annotations), _UPKEEP_AT_ONCE)
-    rounds = Rounds(cache, statuses, series, upkeep, _outcomes(metrics.statuses), clock, random)
+
+    def failed(task: str) -> None:
+        metrics.controller_failures.labels(task).inc()
+
+    def reset() -> None:
+        rounds.reset()
+        recorder.reset()
+
+    rounds = Rounds(
+        cache, statuses, series, upkeep, _outcomes(metrics.statuses), failed, clock, random
+    )
     return Aside(
         controller=Controller(
             {
@@ -57,8 +67,8 @@ def beside_answers(
                 "events": recorder.run,
                 "earlier pods": EarlierPods(cache, session, _now).run,
             },
-            reset=rounds.reset,
-            failed=lambda task: metrics.controller_failures.labels(task).inc(),
+            reset=reset,
+            failed=failed,
             clock=clock,
             random=random,
         ),

@@ -37,6 +37,9 @@ class Pace(Generic[K]):
         busy, self._busy = self._busy, set()
         return busy
 
+    def is_busy(self, key: K) -> bool:
+        return key in self._busy
+
     def allows(self, key: K) -> bool:
         return key not in self._busy and self.rests(key) <= 0
 
@@ -48,12 +51,10 @@ class Pace(Generic[K]):
         """It waits for its turn."""
         self._busy.add(key)
 
-    def sends(self, key: K) -> None:
-        """It is written now."""
-        self._next[key] = self._clock() + self._seconds
-
     def wrote(self, key: K, what: object) -> None:
         """It is written. `what` is anything that msgspec encodes."""
+        # From now on, not from when it was sent: it may have been long on its way.
+        self._next[key] = self._clock() + self._seconds
         digest = hash(msgspec.json.encode(what))
         if self._written.get(key) == digest:
             self.failed(key)

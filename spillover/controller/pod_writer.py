@@ -28,6 +28,10 @@ class Outcome(Enum):
     CHANGED = "changed"
 
 
+_EXPECTED = {404: Outcome.GONE, _CONFLICT: Outcome.CHANGED}
+"""Of a pod that others write to and delete, which the watch may not have shown yet."""
+
+
 class PodWriter:
     """`at_once` writes at the same time. `report` hears of each whether it was written or
     failed."""
@@ -66,7 +70,7 @@ class PodWriter:
             async with self._room:
                 answer = await self._patch(pod, {**precondition, "annotations": annotations})
         except ApiError as error:
-            return Outcome.CHANGED if error.status == _CONFLICT else self._failed(pod, error)
+            return _EXPECTED.get(error.status) or self._failed(pod, error)
         except NoAnswerError as error:
             return self._failed(pod, error)
         self._report("written")

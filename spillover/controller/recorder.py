@@ -16,10 +16,12 @@ from cachetools import TTLCache
 
 from spillover.core.happenings import Happening
 from spillover.kube.backoff import Backoff
-from spillover.kube.events import Event, Regarding, write_event
+from spillover.kube.events import Event, Regarding, Told, write_event
 from spillover.kube.session import ApiSession
 
-REPEAT_SECONDS = 3600.0
+REPEAT_SECONDS = 3900.0
+"""The API server keeps an Event for an hour and a minute at most: one of the same name is written
+anew after that."""
 BURST = 200
 PER_SECOND = 10.0
 _MOST_TOLD = 50_000
@@ -97,22 +99,32 @@ class Recorder:
         )
         self._queue.append((key, event))
 
+    def reset(self) -> None:
+        """Before and after a term: what was not written is no news any more."""
+        for key, _ in self._queue:
+            self._told.pop(key, None)
+        self._queue.clear()
+
     async def run(self) -> None:
         """Never returns."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             while self._queue:
                 key, event = self._queue.popleft()
-                written = await self._write(event)
-                self._report("written" if written else "failed")
-                if not written:
-                    self._told.pop(key, None)  # to be told when it happens again
+                told = False
+                try:
+                    told = await self._write(event)
+                finally:
+                    if not told:
+                        self._told.pop(key, None)  # it may be told when it happens again
+                self._report("written" if told else "failed")
 
     async def _write(self, event: Event) -> bool:
         backoff = Backoff(first=0.2, longest=2.0, random=self._random)
         for _ in range(_TRIES):
-            if await write_event(self._session, event, self._now()):
-                return True
+            told = await write_event(self._session, event, self._now())
+            if told is not Told.LATER:
+                return told is Told.WRITTEN
             await asyncio.sleep(backoff.next())
         return False
 

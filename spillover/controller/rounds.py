@@ -12,7 +12,10 @@ itself, and keeps nothing else waiting.
 
 import asyncio
 import heapq
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from random import Random
 
 from spillover.controller.decisions import audit
@@ -28,6 +31,8 @@ from spillover.core.upkeep import Upkeep
 
 POLICY_SECONDS = 1.0
 _POD_SECONDS = 0.5
+_PLACED_SECONDS = 2.0
+_BUG_SECONDS = 60.0
 _LOOK_SECONDS = 0.1
 _SLICE_SECONDS = 0.001
 _MOST_PODS = 2000
@@ -37,9 +42,12 @@ _MOST_WRITES = 32
 """Of each kind, that wait for their turn or are under way."""
 _STATUSES_AT_ONCE = 4
 
+_log = logging.getLogger(__name__)
+
 
 class Rounds:
-    """`report` hears of each status whether it was written or failed; `clock` gives seconds."""
+    """`report` hears of each status whether it was written or failed, `failed` of bugs; `clock`
+    gives seconds."""
 
     def __init__(
         self,
@@ -48,6 +56,7 @@ class Rounds:
         series: UnitSeries,
         writer: PodWriter,
         report: Callable[[str], None],
+        failed: Callable[[str], None],
         clock: Callable[[], float],
         random: Random,
     ) -> None:
@@ -56,6 +65,7 @@ class Rounds:
         self._series = series
         self._writer = writer
         self._report = report
+        self._failed = failed
         self._clock = clock
         self._upkeep = Upkeep(state)
         self._room = asyncio.Semaphore(_STATUSES_AT_ONCE)
@@ -65,6 +75,7 @@ class Rounds:
         self._due: dict[PolicyKey, None] = {}
         self._unwritten: dict[PolicyKey, None] = {}
         self._resting: list[tuple[float, str]] = []  # a heap of pods, by when to look again
+        self._rests: set[str] = set()  # those in the heap
         self._slice_ends = 0.0
 
     def reset(self) -> None:
@@ -75,6 +86,7 @@ class Rounds:
         self._due.clear()
         self._unwritten.clear()
         self._resting.clear()
+        self._rests.clear()
 
     async def run(self) -> None:
         """Never returns."""
@@ -103,7 +115,11 @@ class Rounds:
         for key in list(self._due):
             if key not in self._looked or self._state.changes.is_edited(key):
                 del self._due[key]
-                self._look_at_policy(key, now)
+                with self._caught(str(key)) as looked:
+                    self._look_at_policy(key, now)
+                if not looked.well:
+                    self._looked[key] = now + _BUG_SECONDS
+                    self._due[key] = None
             await self._breathe()
 
     def _look_at_policy(self, key: PolicyKey, now: float) -> None:
@@ -116,7 +132,8 @@ class Rounds:
             return
         found = report_of(self._state, policy)
         self._series.put(found)
-        if self._statuses.wanted(found) is not None:
+        # What is under way may be another: what to write is found out when its turn has come.
+        if self._status_pace.is_busy(key) or self._statuses.wanted(found) is not None:
             self._unwritten[key] = None
 
     def _write_statuses(self, writes: asyncio.TaskGroup) -> None:
@@ -129,6 +146,12 @@ class Rounds:
                 writes.create_task(self._write_status(key))
 
     async def _write_status(self, key: PolicyKey) -> None:
+        with self._caught(str(key)) as written:
+            await self._write_status_now(key)
+        if not written.well:
+            self._status_pace.failed(key)
+
+    async def _write_status_now(self, key: PolicyKey) -> None:
         """As it is when its turn has come."""
         async with self._room:
             policy = self._state.policies.get(key)
@@ -137,7 +160,6 @@ class Rounds:
             if policy is None or status is None:
                 self._status_pace.needless(key)
                 return
-            self._status_pace.sends(key)
             written = await self._statuses.write(policy, status)
         self._report("written" if written else "failed")
         if written:
@@ -151,15 +173,20 @@ class Rounds:
     async def _look_at_pods(self, writes: asyncio.TaskGroup) -> None:
         now = self._clock()
         while self._resting and self._resting[0][0] <= now:
-            self._state.changes.pod(heapq.heappop(self._resting)[1])
+            _, uid = heapq.heappop(self._resting)
+            self._rests.discard(uid)
+            self._state.changes.pod(uid)
         looked = 0
         while looked < _MOST_PODS and len(self._pod_pace) < _MOST_WRITES:
             taken = self._state.changes.take_pods(_BATCH)
             if not taken:
                 break
             for uid in taken:
+                with self._caught(uid) as well:
+                    self._look_at_pod(uid, writes)
+                if not well.well:
+                    self._rest(uid, _BUG_SECONDS)
                 await self._breathe()
-                self._look_at_pod(uid, writes)
             looked += len(taken)
 
     def _look_at_pod(self, uid: str, writes: asyncio.TaskGroup) -> None:
@@ -168,33 +195,62 @@ class Rounds:
         if pod is None or not wanted:
             return
         policy = self._state.belongs_to(pod)
-        is_known = policy is None or not self._state.changes.is_edited(policy)
-        if is_known and self._pod_pace.allows(uid) and not self._is_being_placed(pod):
+        if policy is not None and self._state.changes.is_edited(policy):
+            self._rest(uid, _LOOK_SECONDS)
+        elif self._is_being_placed(pod):
+            self._rest(uid, _PLACED_SECONDS)
+        elif not self._pod_pace.allows(uid):
+            self._rest(uid, self._pod_pace.rests(uid))
+        else:
             self._pod_pace.begin(uid)
             writes.create_task(self._write_pod(pod, wanted, self._upkeep.why(pod)))
-        else:
-            self._rest(uid)
 
     def _is_being_placed(self, pod: Pod) -> bool:
         """A write now would change the version that it is being bound at."""
         return not pod.node and bool(self._state.ledger.with_slots([pod.uid]))
 
-    def _rest(self, uid: str) -> None:
-        seconds = max(_LOOK_SECONDS, self._pod_pace.rests(uid))
-        heapq.heappush(self._resting, (self._clock() + seconds, uid))
+    def _rest(self, uid: str, seconds: float) -> None:
+        """To be looked at again after that time."""
+        if uid not in self._rests:
+            self._rests.add(uid)
+            heapq.heappush(self._resting, (self._clock() + max(_LOOK_SECONDS, seconds), uid))
 
     async def _write_pod(self, pod: Pod, wanted: dict[str, str | None], why: str) -> None:
+        with self._caught(pod.uid) as written:
+            await self._write_pod_now(pod, wanted, why)
+        if not written.well:
+            self._pod_pace.failed(pod.uid)
+            self._rest(pod.uid, _BUG_SECONDS)
+
+    async def _write_pod_now(self, pod: Pod, wanted: dict[str, str | None], why: str) -> None:
         """`pod` is the version that `wanted` was found for: no other is written to."""
-        self._pod_pace.sends(pod.uid)
         outcome = await self._writer.replace(pod, wanted, self._state.learn)
-        match outcome:
-            case Outcome.WRITTEN:
-                self._pod_pace.wrote(pod.uid, wanted)
-                where = {"namespace": pod.namespace, "pod": pod.name, "node": pod.node}
-                audit.info("annotated", extra={**where, "annotations": wanted, "reason": why})
-            case Outcome.CHANGED:
-                self._pod_pace.needless(pod.uid)
-                self._rest(pod.uid)
-            case _:
-                self._pod_pace.failed(pod.uid)
-                self._rest(pod.uid)
+        known = self._state.pod(pod.uid)
+        if outcome is Outcome.WRITTEN:
+            self._pod_pace.wrote(pod.uid, wanted)
+            where = {"namespace": pod.namespace, "pod": pod.name, "node": pod.node}
+            audit.info("annotated", extra={**where, "annotations": wanted, "reason": why})
+        elif known is None or (outcome is Outcome.CHANGED and known.version > pod.version):
+            self._pod_pace.needless(pod.uid)  # the watch has shown what is so now
+            self._state.changes.pod(pod.uid)
+        else:
+            self._pod_pace.failed(pod.uid)
+            self._rest(pod.uid, self._pod_pace.rests(pod.uid))
+
+    # --- bugs -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def _caught(self, name: str) -> Iterator["_Try"]:
+        """A bug that one policy or pod brings out is told, and keeps no others waiting."""
+        tried = _Try()
+        try:
+            yield tried
+        except Exception:  # noqa: BLE001 - see above
+            tried.well = False
+            _log.exception("look failed", extra={"object": name})
+            self._failed("rounds")
+
+
+@dataclass(slots=True)
+class _Try:
+    well: bool = True

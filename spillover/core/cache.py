@@ -12,7 +12,7 @@ from spillover.core.pods import Pod
 from spillover.core.policy import LoadedPolicy, Policy, PolicyKey, Unit, UnitKey
 from spillover.core.preemption import choose
 from spillover.core.state import ClusterState
-from spillover.core.verdicts import Evicting, Placement, Rejected, Waiting
+from spillover.core.verdicts import AtMax, Evicting, Placement, Rejected, Waiting
 from spillover.core.waiting import Outlook, Prospect, Shape
 
 PREEMPT_SECONDS = 0.3
@@ -102,7 +102,9 @@ class SchedulingCache(ClusterState):
             decision = self._decide(pod, [node])
             if isinstance(decision, Rejected):
                 return decision.reasons[node]  # what filter has reserved ends with its next answer
-            self._reserve(pod, decision)
+            # Of the units before, only what one node does not tell is known.
+            at_max = tuple(each for each in decision.passed if isinstance(each, AtMax))
+            self._reserve(pod, replace(decision, passed=at_max))
             reservation = self.ledger.reservation(uid, node)
         if reservation is None:
             raise AssertionError("a placement on a node reserves that node")
@@ -147,6 +149,8 @@ class SchedulingCache(ClusterState):
                 key = policy.key if policy is not None else None
                 passed = decision.passed
                 self.ledger.reserve(pod, key, decision.unit_key, decision.nodes, passed)
+                if key is not None:
+                    self.changes.policy(key)  # others that wait for the slot are held back now
             case Rejected():
                 self.ledger.release(pod.uid)
 

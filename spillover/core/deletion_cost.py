@@ -86,6 +86,6 @@ def above(pods: Iterable[Pod], unit: Unit, most: int | None) -> Set[str]:
     return found
 
 
-def _age(pod: Pod) -> tuple[str, str, str]:
-    """The newest is the largest."""
-    return (pod.created, pod.name, pod.uid)
+def _age(pod: Pod) -> tuple[bool, str, str, str]:
+    """The newest is the largest. Those that are going anyway are the first to go."""
+    return (pod.terminating, pod.created, pod.name, pod.uid)

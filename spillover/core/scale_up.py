@@ -5,9 +5,8 @@ placed nowhere, however many nodes there were, get one that is longer than any w
 wait for fewer slots than there are pods, the most urgent are the ones that get those.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from heapq import nsmallest
-from itertools import chain
 
 from spillover.core import limits
 from spillover.core.demand import group_of
@@ -42,15 +41,23 @@ def held_back(
 ) -> Set[str]:
     """Uids of the waiting pods for which no unit has a slot left. `placing` are those of them that
     have a slot already; `used` is what bound pods take."""
+    if not (policy.match_label_keys or policy.limited_resources or policy.has_ratio):
+        # All alike: only those that get the slots need be found, and crowds are long.
+        slots = sum(
+            max(0, (unit.max or 0) - used.get(UnitKey(policy.key, unit.identity), Usage()).pods)
+            for unit in policy.units
+        )
+        first = nsmallest(slots, waiting, key=lambda pod: _urgency(pod, placing)) if slots else ()
+        return {pod.uid for pod in waiting} - {pod.uid for pod in first}
     taken = dict(used)
     full: set[object] = set()
     held = set()
     limited = policy.limited_resources
-    for pod in _by_urgency(policy, waiting, placing, used, workloads):
+    for pod in sorted(waiting, key=lambda pod: _urgency(pod, placing)):
+        if _is_undecided(pod, policy, workloads):
+            continue
         shape = _shape(pod, policy, limited)
         if shape not in full:
-            if _is_undecided(pod, policy, workloads):
-                continue
             if _takes_a_slot(policy, shape[0], pod, taken, workloads):
                 continue
             full.add(shape)
@@ -58,28 +65,8 @@ def held_back(
     return held
 
 
-def _by_urgency(
-    policy: Policy,
-    waiting: Collection[Pod],
-    placing: Set[str],
-    used: Mapping[UnitKey, Usage],
-    workloads: WorkloadView,
-) -> Iterable[Pod]:
-    """Where pods are all alike only those that get the slots need be in order: crowds are long."""
-
-    def urgency(pod: Pod) -> tuple[bool, int, str, str]:
-        return (pod.uid not in placing, -pod.priority, pod.created, pod.name)
-
-    if policy.match_label_keys or policy.limited_resources or policy.has_ratio:
-        return sorted(waiting, key=urgency)
-    caps = ((unit, limits.cap(unit, policy, workloads)) for unit in policy.units)
-    slots = sum(
-        max(0, (most or 0) - used.get(UnitKey(policy.key, unit.identity), Usage()).pods)
-        for unit, most in caps
-    )
-    first = nsmallest(slots, waiting, key=urgency)
-    chosen = {pod.uid for pod in first}
-    return chain(first, (pod for pod in waiting if pod.uid not in chosen))
+def _urgency(pod: Pod, placing: Set[str]) -> tuple[bool, int, str, str]:
+    return (pod.uid not in placing, -pod.priority, pod.created, pod.name)
 
 
 def _shape(pod: Pod, policy: Policy, limited: Set[str]) -> tuple[tuple[str, ...], Requests]:

@@ -386,9 +386,10 @@ class ClusterState:
             now = self.workloads.desired(key)
             if now < count:
                 self.ledger.release_policy(key)  # bind decides anew, under the lower maximum
+                self.changes.edited(key)
             if now != count:
                 self.waiting.slots_freed([namespace])
-                self.changes.edited(key)
+                self.changes.policy(key)
 
     def _with_ratio(self, namespace: str) -> list[PolicyKey]:
         return [

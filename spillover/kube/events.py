@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 
 from spillover.kube.session import ApiError, ApiSession, NoAnswerError
 
@@ -51,8 +52,15 @@ class Event:
     is_warning: bool
 
 
-async def write_event(session: ApiSession, event: Event, now: datetime) -> bool:
-    """Whether it is written, or never can be: False is worth another try."""
+class Told(Enum):
+    """What became of an Event. LATER is worth another try."""
+
+    WRITTEN = "written"
+    LATER = "later"
+    NEVER = "never"
+
+
+async def write_event(session: ApiSession, event: Event, now: datetime) -> Told:
     body = {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
@@ -74,13 +82,14 @@ async def write_event(session: ApiSession, event: Event, now: datetime) -> bool:
         await session.request("POST", path, body=body, seconds=_WRITE_SECONDS)
     except ApiError as error:
         # 404: the namespace is gone. 409: another replica was faster, or we were, an hour ago.
-        if error.status not in (404, 409):
-            _log.warning("event not written", extra={"reason": str(error)})
-        return error.status < 500 and error.status != _BUSY
+        if error.status in (404, 409):
+            return Told.WRITTEN
+        _log.warning("event not written", extra={"reason": str(error)})
+        return Told.LATER if error.status >= 500 or error.status == _BUSY else Told.NEVER
     except NoAnswerError as error:
         _log.warning("event not written", extra={"reason": str(error)})
-        return False
-    return True
+        return Told.LATER
+    return Told.WRITTEN
 
 
 def _cut(note: str) -> str:

@@ -130,7 +130,16 @@ async def rounds_of(
         statuses = Statuses(session, lambda: datetime.now(UTC))
         series = UnitSeries(lambda: True)
         writer = PodWriter(session, lambda _: None, at_once=3)
-        rounds = Rounds(cache, statuses, series, writer, lambda _: None, time.monotonic, Random(1))
+        rounds = Rounds(
+            cache,
+            statuses,
+            series,
+            writer,
+            lambda _: None,
+            lambda _: None,
+            time.monotonic,
+            Random(1),
+        )
         watches = reflectors(direct, cache, statuses, Random(1), time.monotonic)
         tasks = [asyncio.create_task(watch.run()) for watch in watches]
         tasks.append(asyncio.create_task(rounds.run()))
@@ -178,7 +187,7 @@ async def test_pods_that_nobody_may_write_to_keep_no_others_waiting(place: Place
     await until(lambda: place.costs("other") == {"other-0": "100"}, 5.0 * 5)
     print(f"another pod's cost was written after {time.monotonic() - begun:.1f} s")
     place.proxy.fate = always(Fate.PASS)
-    await until(lambda: set(place.costs("denied").values()) == {"100"}, 60)
+    await until(lambda: set(place.costs("denied").values()) == {"100"}, 180)
 
 
 async def test_a_cost_that_a_user_sets_at_the_same_moment_stays(place: Place) -> None:
@@ -209,16 +218,18 @@ async def test_what_something_takes_back_is_written_less_and_less_often(place: P
     place.policy("app")
     place.pods("app", 1)
     await until(lambda: place.costs("app") == {"app-0": "100"})
-    ends = time.monotonic() + 6
-    while time.monotonic() < ends:
+
+    def taken_back() -> bool:
         if place.costs("app")["app-0"] is not None:
             place.cluster.kubectl(
                 "annotate", "pod", "app-0", "-n", place.namespace, f"{COST}-", f"{MARK}-"
             )
-        await asyncio.sleep(0.05)
+        return len(place.written("/pods/app-0")) >= 5
+
+    await until(taken_back, 60)
     times = place.written("/pods/app-0")
-    assert len(times) <= 6, times
-    assert len(times) >= 3, times
+    # After the third time in a row it rests for 2 s at least.
+    assert times[4] - times[3] >= 2.0, times
 
 
 async def test_a_deleted_policy_is_told_no_more(place: Place) -> None:

@@ -71,14 +71,13 @@ def test_pace_once_a_second_and_longer_after_failures() -> None:
     pace: Pace[str] = Pace(1.0, lambda: clock.now, Random(1))
     assert pace.allows("a")
     pace.begin("a")
-    pace.sends("a")
     clock.now = 5.0
     assert not pace.allows("a")  # still under way
     assert pace.allows("b")
     pace.wrote("a", 1)
-    assert pace.allows("a")
-    pace.sends("a")
     assert not pace.allows("a")
+    clock.now = 6.0
+    assert pace.allows("a")
     assert rests(pace, clock, lambda: pace.failed("a"))
     # Written again and again: something takes it back.
     pace.wrote("a", 2)

@@ -80,6 +80,22 @@ def test_the_newest_pods_that_help_are_above_max_resources(limit: str, wanted: s
     assert above(pods, unit, None) == wanted
 
 
+def test_pods_that_are_going_are_above_a_max_first() -> None:
+    (unit,) = ack_policy({"resource": "eci", "max": 2}).units
+    going = pod("going", node="vk", created="2026-01-01T00:00:00Z", terminating=True)
+    assert above([going, bound("old", 1), bound("new", 9)], unit, 2) == {"going"}
+
+
+def test_a_reservation_has_others_held_back() -> None:
+    world = World(limited(1))
+    first, second = refused("first", 1), refused("second", 2)
+    assert world.wanted(first, second) == {"second": DELAYED}
+    world.cache.changes.take_policies()
+    world.cache.place(second, ["vk"])
+    assert world.cache.changes.take_policies() == [world.policy.key]
+    assert world.wanted(first, second) == {"first": DELAYED}
+
+
 def test_costs_by_rank_and_above_the_max() -> None:
     world = World(ack_policy({"resource": "ecs"}, {"resource": "eci", "max": 1}))
     first = pod("first", node="real")
