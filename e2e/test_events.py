@@ -5,13 +5,14 @@ from collections import Counter
 from typing import Any
 
 from harness.containers import extender
-from harness.metrics import total
+from harness.metrics import total, wait_unchanged
 from harness.scenes import ACK, deployment, node, policy, virtual_node
 from harness.stage import Scene, answered
 from harness.watch import Watch, is_live, is_ready
 
 Object = dict[str, Any]
 OURS = "spillover.dev/extender"
+WRITES = "spillover_events_total"
 DELAY = "cluster-autoscaler.kubernetes.io/pod-scale-up-delay"
 
 
@@ -46,12 +47,14 @@ def test_spills_a_maximum_and_no_capacity(scene: Scene) -> None:
         events.wait_for(lambda found: told(found) == wanted, 30, f"{wanted}")
         # More of the same: the policy's Events are not even written again.
         it = extender(scene.cluster)
-        before = total(it, "spillover_events_total")
+        wait_unchanged(it, WRITES, 1.0, 30)
+        before = total(it, WRITES)
         scene.scale("app", 6)
         scene.pods.wait_for(answered(6), 60, "all answered")
         wanted["Pod", "NoCapacity", f"no unit takes the pod: {why}"] = 4
         events.wait_for(lambda found: told(found) == wanted, 30, f"{wanted}")
-        assert total(it, "spillover_events_total") == before + 2
+        wait_unchanged(it, WRITES, 1.0, 30)
+        assert total(it, WRITES) == before + 2
         assert all(
             each["type"] == ("Warning" if each["reason"] == "NoCapacity" else "Normal")
             for each in events.objects.values()

@@ -57,7 +57,7 @@ def test_pods_that_a_max_holds_back_until_a_slot_frees(scene: Scene) -> None:
     scene.pods.wait_for(lambda pods: not delayed(pods), 40, "nobody held back")
     scene.pods.wait_quiet(1.5, 30)
     assert len(waiting(list(scene.pods.objects.values()))) == 2
-    assert all(len(values) <= 3 for values in writes(scene).values())
+    assert all(len(values) <= 3 for values in writes(scene).values()), writes(scene)
 
 
 def test_a_delay_of_ones_own_stays(scene: Scene) -> None:
