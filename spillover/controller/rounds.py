@@ -32,6 +32,7 @@ from spillover.core.upkeep import Upkeep
 POLICY_SECONDS = 1.0
 _POD_SECONDS = 0.5
 _PLACED_SECONDS = 2.0
+_SLOT_SECONDS = 1.5
 _BUG_SECONDS = 60.0
 _LOOK_SECONDS = 0.1
 _SLICE_SECONDS = 0.001
@@ -76,6 +77,8 @@ class Rounds:
         self._unwritten: dict[PolicyKey, None] = {}
         self._resting: list[tuple[float, str]] = []  # a heap of pods, by when to look again
         self._rests: set[str] = set()  # those in the heap
+        self._stale: set[PolicyKey] = set()  # changed since `_upkeep` has looked at them
+        self._since: dict[str, float] = {}  # pods whose delay may end, and from when on
         self._slice_ends = 0.0
 
     def reset(self) -> None:
@@ -87,6 +90,8 @@ class Rounds:
         self._unwritten.clear()
         self._resting.clear()
         self._rests.clear()
+        self._stale.clear()
+        self._since.clear()
 
     async def run(self) -> None:
         """Never returns."""
@@ -109,7 +114,9 @@ class Rounds:
     # --- policies -------------------------------------------------------------------------------
 
     async def _look_at_policies(self) -> None:
-        self._due.update(dict.fromkeys(self._state.changes.take_policies()))
+        changed = self._state.changes.take_policies()
+        self._due.update(dict.fromkeys(changed))
+        self._stale.update(changed)
         now = self._clock()
         self._looked = {key: at for key, at in self._looked.items() if at + POLICY_SECONDS > now}
         for key in list(self._due):
@@ -124,6 +131,7 @@ class Rounds:
 
     def _look_at_policy(self, key: PolicyKey, now: float) -> None:
         self._looked[key] = now
+        self._stale.discard(key)
         self._upkeep.look(key)
         policy = self._state.policies.get(key)
         if policy is None:
@@ -193,8 +201,16 @@ class Rounds:
         pod = self._state.pod(uid)
         wanted = self._upkeep.wanted(pod) if pod is not None else {}
         if pod is None or not wanted:
+            self._since.pop(uid, None)
             return
         policy = self._state.belongs_to(pod)
+        if not pod.node and policy in self._stale:
+            # Who gets a slot may have changed since: a write to a waiting pod is not made in vain.
+            self._stale.discard(policy)
+            self._upkeep.look(policy)
+            wanted = self._upkeep.wanted(pod)
+        if not wanted or (not pod.node and self._is_too_early(pod, wanted)):
+            return
         if policy is not None and self._state.changes.is_edited(policy):
             self._rest(uid, _LOOK_SECONDS)
         elif self._is_being_placed(pod):
@@ -204,6 +220,19 @@ class Rounds:
         else:
             self._pod_pace.begin(uid)
             writes.create_task(self._write_pod(pod, wanted, self._upkeep.why(pod)))
+
+    def _is_too_early(self, pod: Pod, wanted: dict[str, str | None]) -> bool:
+        """A slot that is free now is somebody's in a moment, but not always that of the most urgent
+        pod: only one that is left over ends a delay."""
+        if all(value is not None for value in wanted.values()):
+            self._since.pop(pod.uid, None)
+            return False
+        since = self._since.setdefault(pod.uid, self._clock())
+        if self._clock() - since >= _SLOT_SECONDS:
+            del self._since[pod.uid]
+            return False
+        self._rest(pod.uid, _SLOT_SECONDS)
+        return True
 
     def _is_being_placed(self, pod: Pod) -> bool:
         """A write now would change the version that it is being bound at."""
