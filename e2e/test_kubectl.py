@@ -13,23 +13,24 @@ Object = dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    ("group", "row"),
+    ("group", "strategy", "fill"),
     [
-        (ACK, ["app", "prefer", "ecs", "eci", "2", "ecs"]),
-        (VKE, ["app", "require", "prepaid", "eci", "2", "postpaid"]),
+        (ACK, "prefer", "0/∞ ecs(pool=prepaid), 0/2 eci, 0/∞ ecs(pool=postpaid)"),
+        (VKE, "require", "0/∞ prepaid, 0/2 eci, 0/∞ postpaid"),
     ],
 )
-def test_get_shows_strategy_and_units_with_their_maxima(
-    scene: Scene, group: str, row: list[str]
+def test_get_shows_strategy_and_counts_and_wide_the_fill_of_units(
+    scene: Scene, group: str, strategy: str, fill: str
 ) -> None:
+    kind = f"resourcepolicy.{group}"
     scene.add(three_tiers(group, scene.namespace, "app"))
-    shown = scene.cluster.kubectl("get", f"resourcepolicy.{group}", "-n", scene.namespace)
-    headings, line = shown.splitlines()
-    assert headings.split() == [
-        "NAME", "STRATEGY",
-        "FIRST", "FIRST-MAX", "SECOND", "SECOND-MAX", "THIRD", "THIRD-MAX", "AGE",
-    ]  # fmt: skip
-    assert line.split()[:-1] == row
+    scene.cluster.kubectl(
+        "wait", kind, "app", "-n", scene.namespace, "--for=condition=Ready", "--timeout=30s"
+    )
+    headings, line = scene.cluster.kubectl("get", kind, "-n", scene.namespace).splitlines()
+    assert headings.split() == ["NAME", "STRATEGY", "UNITS", "PODS", "PENDING", "READY", "AGE"]
+    assert line.split()[:-1] == ["app", strategy, "3", "0", "0", "0"]
+    assert fill in scene.cluster.kubectl("get", kind, "-n", scene.namespace, "-o", "wide")
 
 
 @pytest.mark.parametrize("group", [ACK, VKE])
