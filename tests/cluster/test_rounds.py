@@ -20,13 +20,15 @@ from extender.watching import reflectors
 from harness import scenes
 from harness.cluster import Cluster, Options, running
 from harness.places import MANIFESTS
-from harness.proxy import Answer, Fate, Proxy, Request, Treatment
+from harness.proxy import Answer, Fate, Lag, Proxy, Request, Treatment
 from spillover.controller.pod_writer import PodWriter
 from spillover.controller.rounds import Rounds
 from spillover.controller.statuses import Statuses
 from spillover.controller.unit_series import UnitSeries
 from spillover.core.cache import SchedulingCache
 from spillover.core.conventions import NodeConventions
+from spillover.core.pods import Pod
+from spillover.core.upkeep import Upkeep
 from spillover.kube.credentials import Credentials
 from spillover.kube.session import ApiSession
 from subject import always, through_a_proxy
@@ -48,6 +50,7 @@ class Place:
     cache: SchedulingCache
     rounds: Rounds
     series: UnitSeries
+    failures: list[str]
 
     def policy(self, name: str, most: int = 9) -> None:
         units = [{"resource": "ecs", "max": most}]
@@ -130,13 +133,14 @@ async def rounds_of(
         statuses = Statuses(session, lambda: datetime.now(UTC))
         series = UnitSeries(lambda: True)
         writer = PodWriter(session, lambda _: None, at_once=3)
+        failures: list[str] = []
         rounds = Rounds(
             cache,
             statuses,
             series,
             writer,
             lambda _: None,
-            lambda _: None,
+            failures.append,
             time.monotonic,
             Random(1),
         )
@@ -146,7 +150,7 @@ async def rounds_of(
         try:
             for watch in watches:
                 await asyncio.wait_for(watch.synced.wait(), 20)
-            yield Place(cluster, namespace, proxy, cache, rounds, series)
+            yield Place(cluster, namespace, proxy, cache, rounds, series, failures)
             assert not any(task.done() for task in tasks)
         finally:
             for task in tasks:
@@ -172,6 +176,39 @@ async def test_a_status_that_is_refused_for_a_while_is_written_later(place: Plac
     await until(lambda: place.costs("refused") == {"refused-0": "100"})
     await until(lambda: place.status("refused").get("pods") == 1)
     assert len(refused) == 3
+
+
+async def test_what_changes_while_a_status_is_being_written_is_written_next(place: Place) -> None:
+    """The answer comes late, and meanwhile all is as it was before."""
+    place.policy("app")
+    await until(lambda: place.status("app").get("pods") == 0)
+    place.proxy.fate = lambda request: (
+        Lag(2.5) if request.path.partition("?")[0].endswith("/app/status") else Fate.PASS
+    )
+    before = len(place.written("/app/status"))
+    place.pods("app", 1)
+    await until(lambda: len(place.written("/app/status")) > before)
+    place.cluster.kubectl("delete", "pod", "app-0", "-n", place.namespace, "--force")
+    await until(lambda: place.status("app").get("pods") == 1)
+    await until(lambda: place.status("app").get("pods") == 0)
+
+
+async def test_a_bug_that_one_pod_brings_out_stays_with_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = Upkeep.wanted
+
+    def fails(upkeep: Upkeep, pod: Pod) -> dict[str, str | None]:
+        if pod.name == "app-2":
+            raise RuntimeError("a bug")
+        return wanted(upkeep, pod)
+
+    monkeypatch.setattr(Upkeep, "wanted", fails)
+    place.policy("app", most=40)
+    place.pods("app", 40)
+    await until(lambda: sum(cost == "100" for cost in place.costs("app").values()) == 39)
+    assert place.failures
+    assert place.costs("app")["app-2"] is None
 
 
 async def test_pods_that_nobody_may_write_to_keep_no_others_waiting(place: Place) -> None:
