@@ -28,6 +28,7 @@ from spillover.controller.unit_series import UnitSeries
 from spillover.core.cache import SchedulingCache
 from spillover.core.conventions import NodeConventions
 from spillover.core.pods import Pod
+from spillover.core.status import report
 from spillover.core.upkeep import Upkeep
 from spillover.kube.credentials import Credentials
 from spillover.kube.session import ApiSession
@@ -51,6 +52,12 @@ class Place:
     rounds: Rounds
     series: UnitSeries
     failures: list[str]
+    statuses: Statuses
+
+    def is_said(self) -> bool:
+        """Whether every policy has the status that it should have, for all that is known here."""
+        every = self.cache.policies.all()
+        return all(self.statuses.wanted(report(self.cache, each)) is None for each in every)
 
     def policy(self, name: str, most: int = 9) -> None:
         units = [{"resource": "ecs", "max": most}]
@@ -111,51 +118,58 @@ def policies(cluster_name: str) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-async def place(policies: Cluster, tmp_path: Path) -> AsyncIterator[Place]:
+def stage(policies: Cluster) -> Iterator[str]:
+    """A namespace."""
     namespace = f"test-{uuid.uuid4().hex[:8]}"
     policies.kubectl("create", "namespace", namespace)
     policies.kubectl("wait", "--for=create", "sa/default", "-n", namespace, "--timeout=30s")
-    async with (
-        through_a_proxy(policies, tmp_path) as (proxy, session),
-        rounds_of(policies, namespace, proxy, session) as found,
-    ):
-        yield found
+    yield namespace
     policies.kubectl("delete", f"resourcepolicies.{scenes.ACK}", "--all", "-n", namespace)
     policies.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
+@pytest.fixture
+async def place(policies: Cluster, stage: str, tmp_path: Path) -> AsyncIterator[Place]:
+    async with (
+        through_a_proxy(policies, tmp_path) as (proxy, session),
+        ApiSession(Credentials(policies.kubeconfig)) as direct,
+        rounds_of(policies, stage, proxy, session, direct) as found,
+    ):
+        yield found
+
+
 @asynccontextmanager
 async def rounds_of(
-    cluster: Cluster, namespace: str, proxy: Proxy, session: ApiSession
+    cluster: Cluster, namespace: str, proxy: Proxy, session: ApiSession, watched: ApiSession
 ) -> AsyncIterator[Place]:
-    async with ApiSession(Credentials(cluster.kubeconfig)) as direct:
-        cache = leading(SchedulingCache(NodeConventions(), time.monotonic, time.time, lambda: 0.5))
-        statuses = Statuses(session, lambda: datetime.now(UTC))
-        series = UnitSeries(lambda: True)
-        writer = PodWriter(session, lambda _: None, at_once=3)
-        failures: list[str] = []
-        rounds = Rounds(
-            cache,
-            statuses,
-            series,
-            writer,
-            lambda _: None,
-            failures.append,
-            time.monotonic,
-            Random(1),
-        )
-        watches = reflectors(direct, cache, statuses, Random(1), time.monotonic)
-        tasks = [asyncio.create_task(watch.run()) for watch in watches]
-        tasks.append(asyncio.create_task(rounds.run()))
-        try:
-            for watch in watches:
-                await asyncio.wait_for(watch.synced.wait(), 20)
-            yield Place(cluster, namespace, proxy, cache, rounds, series, failures)
-            assert not any(task.done() for task in tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+    """Writes go through `session`, and so to the proxy; watches through `watched`."""
+    cache = leading(SchedulingCache(NodeConventions(), time.monotonic, time.time, lambda: 0.5))
+    statuses = Statuses(session, lambda: datetime.now(UTC))
+    series = UnitSeries(lambda: True)
+    writer = PodWriter(session, lambda _: None, at_once=3)
+    failures: list[str] = []
+    rounds = Rounds(
+        cache,
+        statuses,
+        series,
+        writer,
+        lambda _: None,
+        failures.append,
+        time.monotonic,
+        Random(1),
+    )
+    watches = reflectors(watched, cache, statuses, Random(1), time.monotonic)
+    tasks = [asyncio.create_task(watch.run()) for watch in watches]
+    tasks.append(asyncio.create_task(rounds.run()))
+    try:
+        for watch in watches:
+            await asyncio.wait_for(watch.synced.wait(), 20)
+        yield Place(cluster, namespace, proxy, cache, rounds, series, failures, statuses)
+        assert not any(task.done() for task in tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_a_status_that_is_refused_for_a_while_is_written_later(place: Place) -> None:
@@ -178,19 +192,27 @@ async def test_a_status_that_is_refused_for_a_while_is_written_later(place: Plac
     assert len(refused) == 3
 
 
-async def test_what_changes_while_a_status_is_being_written_is_written_next(place: Place) -> None:
-    """The answer comes late, and meanwhile all is as it was before."""
-    place.policy("app")
-    await until(lambda: place.status("app").get("pods") == 0)
-    place.proxy.fate = lambda request: (
-        Lag(2.5) if request.path.partition("?")[0].endswith("/app/status") else Fate.PASS
-    )
-    before = len(place.written("/app/status"))
-    place.pods("app", 1)
-    await until(lambda: len(place.written("/app/status")) > before)
-    place.cluster.kubectl("delete", "pod", "app-0", "-n", place.namespace, "--force")
-    await until(lambda: place.status("app").get("pods") == 1)
-    await until(lambda: place.status("app").get("pods") == 0)
+async def test_what_changes_while_a_status_is_being_written_is_written_next(
+    policies: Cluster, stage: str, tmp_path: Path
+) -> None:
+    """The answer comes late, and the watch later; meanwhile all is as it was before."""
+
+    def late(request: Request) -> Treatment:
+        if request.is_watch and "/resourcepolicies" in request.path:
+            return Lag(4.0)
+        return Lag(2.5) if request.path.partition("?")[0].endswith("/app/status") else Fate.PASS
+
+    async with through_a_proxy(policies, tmp_path) as (proxy, session):
+        proxy.fate = late
+        async with rounds_of(policies, stage, proxy, session, session) as place:
+            place.policy("app")
+            await until(lambda: place.status("app").get("pods") == 0)
+            await until(lambda: len(place.written("/app/status")) == 1)
+            await until(place.is_said)
+            place.pods("app", 1)
+            await until(lambda: place.status("app").get("pods") == 1)
+            place.cluster.kubectl("delete", "pod", "app-0", "-n", place.namespace, "--force")
+            await until(lambda: place.status("app").get("pods") == 0)
 
 
 async def test_a_bug_that_one_pod_brings_out_stays_with_it(
