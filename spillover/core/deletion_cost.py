@@ -7,7 +7,6 @@ that is not ours is never touched: ours are written together with a mark that sa
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Set
-from heapq import nlargest
 
 from spillover.api.labels import DELETION_COST
 from spillover.core.matching import Home
@@ -68,7 +67,7 @@ def above(pods: Iterable[Pod], unit: Unit, most: int | None) -> Set[str]:
     there = list(pods)
     if not unit.max_resources:
         excess = max(0, len(there) - most) if most is not None else 0
-        return {pod.uid for pod in nlargest(excess, there, key=_age)}
+        return {pod.uid for pod in sorted(there, key=_age)[len(there) - excess :]}
     count = len(there)
     used: Counter[str] = Counter()
     for pod in there:

@@ -6,7 +6,6 @@ wait for fewer slots than there are pods, the most urgent are the ones that get 
 """
 
 from collections.abc import Collection, Mapping, Set
-from heapq import nsmallest
 
 from spillover.core import limits
 from spillover.core.demand import group_of
@@ -47,7 +46,9 @@ def held_back(
             max(0, (unit.max or 0) - used.get(UnitKey(policy.key, unit.identity), Usage()).pods)
             for unit in policy.units
         )
-        first = nsmallest(slots, waiting, key=lambda pod: _urgency(pod, placing)) if slots else ()
+        if slots >= len(waiting):
+            return frozenset()
+        first = sorted(waiting, key=lambda pod: _urgency(pod, placing))[:slots] if slots else ()
         return {pod.uid for pod in waiting} - {pod.uid for pod in first}
     taken = dict(used)
     full: set[object] = set()
