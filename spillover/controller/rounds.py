@@ -74,7 +74,7 @@ class Rounds:
         self._room = asyncio.Semaphore(_STATUSES_AT_ONCE)
         self._status_pace: Pace[PolicyKey] = Pace(POLICY_SECONDS, clock, random)
         self._pod_pace: Pace[str] = Pace(_POD_SECONDS, clock, random)
-        self._looked: dict[PolicyKey, float] = {}  # when, for the last second
+        self._looked: dict[PolicyKey, float] = {}  # when; ahead of now for those that take long
         self._due: dict[PolicyKey, None] = {}
         self._unwritten: dict[PolicyKey, None] = {}
         self._resting: list[tuple[float, str]] = []  # a heap of pods, by when to look again
@@ -205,16 +205,18 @@ class Rounds:
     def _look_at_pod(self, uid: str, writes: asyncio.TaskGroup) -> None:
         pod = self._state.pod(uid)
         wanted = self._upkeep.wanted(pod) if pod is not None else {}
-        if pod is None or not wanted:
+        policy = self._state.belongs_to(pod) if pod is not None and wanted else None
+        if pod is None or not self._ends_a_delay(pod, wanted):
             self._since.pop(uid, None)
-            return
-        policy = self._state.belongs_to(pod)
-        if not pod.node and policy in self._stale:
-            # Who gets a slot may have changed since: a write to a waiting pod is not made in vain.
-            self._stale.discard(policy)
-            self._upkeep.look(policy)
-            wanted = self._upkeep.wanted(pod)
-        if not wanted or (not pod.node and self._is_too_early(pod, wanted)):
+        else:
+            if policy in self._stale and self._looked.get(policy, 0.0) <= self._clock():
+                # The slot may be another's since, and the write in vain.
+                self._stale.discard(policy)
+                self._upkeep.look(policy)
+                wanted = self._upkeep.wanted(pod)
+            if self._ends_a_delay(pod, wanted) and self._is_too_early(pod):
+                return
+        if pod is None or not wanted:
             return
         if policy is not None and self._state.changes.is_edited(policy):
             self._rest(uid, _LOOK_SECONDS)
@@ -226,12 +228,12 @@ class Rounds:
             self._pod_pace.begin(uid)
             writes.create_task(self._write_pod(pod, wanted, self._upkeep.why(pod)))
 
-    def _is_too_early(self, pod: Pod, wanted: dict[str, str | None]) -> bool:
+    def _ends_a_delay(self, pod: Pod, wanted: dict[str, str | None]) -> bool:
+        return not pod.node and None in wanted.values()
+
+    def _is_too_early(self, pod: Pod) -> bool:
         """A slot that is free now is somebody's in a moment, but not always that of the most urgent
         pod: only one that is left over ends a delay."""
-        if all(value is not None for value in wanted.values()):
-            self._since.pop(pod.uid, None)
-            return False
         since = self._since.setdefault(pod.uid, self._clock())
         if self._clock() - since >= _SLOT_SECONDS:
             del self._since[pod.uid]
