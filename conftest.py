@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.cluster import Cluster, Options, all_clusters, running
+from harness.catalogue import all_clusters
+from harness.cluster import Cluster, Options, running
 from harness.places import TEST_PREFIX, cache
 
 
@@ -17,6 +18,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the full counts of the issues' must-show lines; without it, those that fit CI",
     )
 
+    parser.addoption(
+        "--containers",
+        choices=("node", "kind"),
+        default="node",
+        help="where e2e/node runs: a real node of our own, or a kind cluster",
+    )
     parser.addoption("--runs", type=int, help="schedules of faults to run")
     parser.addoption("--faults", help="names of the faults to draw from, separated by commas")
     parser.addoption("--prebind", type=float, help="seconds that volumes take to be provisioned")

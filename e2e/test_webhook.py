@@ -15,7 +15,8 @@ import aiohttp
 import pytest
 import yaml
 
-from harness.cluster import Cluster, ClusterError, Options, running
+from harness.client import ClusterError
+from harness.cluster import Cluster, Options, running
 from harness.containers import Container
 from harness.scenes import ACK, VKE, node, pod, policy, virtual_node
 from harness.stage import Scene

@@ -22,10 +22,10 @@ from extender.settings import Settings, read_settings
 from extender.watching import policy_watches, reflectors
 from spillover.controller.statuses import Statuses
 from spillover.core.cache import SchedulingCache
-from spillover.kube.binder import Binder, labels_in_binding
+from spillover.kube.binder import Binder
 from spillover.kube.credentials import Credentials, CredentialsError
 from spillover.kube.readiness import Readiness
-from spillover.kube.session import ApiSession, until_answered
+from spillover.kube.session import ApiSession
 from spillover.serving.clocks import boot_clock
 from spillover.serving.health import health_app
 from spillover.serving.http import serve
@@ -57,9 +57,7 @@ async def run(settings: Settings) -> int:
         binder = Binder(
             session,
             labels_in_binding=(
-                await until_answered(lambda: labels_in_binding(session), chance)
-                if settings.labels_in_binding == "auto"
-                else settings.labels_in_binding == "yes"
+                None if settings.labels_in_binding == "auto" else settings.labels_in_binding == "yes"
             ),
             clock=clock,
         )

@@ -1,5 +1,5 @@
-"""Builds the control plane and Prometheus from released Go modules, each into a folder keyed by all
-it is made of.
+"""Builds the control plane, the node's programs, Prometheus and the tools of kind from released Go
+modules, each into a folder keyed by all it is made of.
 
 Go itself comes from PyPI, pinned by hash. Each binary is built under another name and then renamed,
 so what is there is whole: a build that was broken off goes on where it stopped.
@@ -70,6 +70,17 @@ CONTROL_PLANE = Recipe(
         f" -X {_VERSION}.gitMajor={_MAJOR} -X {_VERSION}.gitMinor={_MINOR}"
     ),
 )
+NODE = Recipe(
+    name="node",
+    title=f"kubelet and kube-proxy {KUBERNETES}",
+    takes="about 3 minutes on two cores",
+    module=TOOLS,
+    packages={
+        "kubelet": "k8s.io/kubernetes/cmd/kubelet",
+        "kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
+    },
+    linker_flags=CONTROL_PLANE.linker_flags,
+)
 MONITORING = Recipe(
     name="prometheus",
     title=f"Prometheus {PROMETHEUS}",
@@ -83,6 +94,20 @@ MONITORING = Recipe(
     # Without the SDKs of all clouds: targets here are written down.
     tags=("remove_all_sd",),
 )
+KIND = Recipe(
+    name="kind",
+    title="kind and actionlint",
+    takes="about 1 minute on two cores",
+    module=TOOLS / "kind",
+    packages={
+        "kind": "sigs.k8s.io/kind",
+        "actionlint": "github.com/rhysd/actionlint/cmd/actionlint",
+    },
+    linker_flags="-s -w",
+)
+
+ALL = (CONTROL_PLANE, NODE, MONITORING, KIND)
+"""What a whole run of the tests needs."""
 
 
 @dataclass(frozen=True)
@@ -101,21 +126,38 @@ class Programs:
 
 def control_plane() -> Programs:
     """The control plane of this checkout's e2e/tools, built if it is not there yet."""
-    return _built(CONTROL_PLANE)
+    return built(CONTROL_PLANE)[0]
+
+
+def node_programs() -> Programs:
+    """kubelet and kube-proxy of this checkout's e2e/tools, likewise."""
+    return built(NODE)[0]
 
 
 def monitoring() -> Programs:
     """Prometheus and promtool of this checkout's e2e/tools/prometheus, likewise."""
-    return _built(MONITORING)
+    return built(MONITORING)[0]
 
 
-def _built(recipe: Recipe) -> Programs:
-    programs = Programs(recipe, recipe.folder())
-    if programs.missing():
+def kind_tools() -> Programs:
+    """kind and actionlint of this checkout's e2e/tools/kind, likewise."""
+    return built(KIND)[0]
+
+
+def built(*recipes: Recipe) -> list[Programs]:
+    """The programs of these recipes. Those that are missing are built in one go: what the compiler
+    keeps of one recipe serves the next."""
+    wanted = [Programs(recipe, recipe.folder()) for recipe in recipes]
+    if any(programs.missing() for programs in wanted):
         with exclusive(cache() / "build.lock", waiting=lambda: _say("another build is under way")):
-            if programs.missing():
+            missing = [programs for programs in wanted if programs.missing()]
+            for programs in missing:
                 _build(programs)
-    return programs
+            # Up to 4 GB, of no use once everything is built. Go writes its modules read-only.
+            if missing and _go_files().exists():
+                subprocess.run(["chmod", "-R", "u+w", str(_go_files())], check=True)  # noqa: S607 - any
+                shutil.rmtree(_go_files())
+    return wanted
 
 
 def _build(target: Programs) -> None:
@@ -128,10 +170,6 @@ def _build(target: Programs) -> None:
     go = _go()
     for number, name in enumerate(missing, start=1):
         _build_one(go, name, target, f"[{number}/{len(missing)}] {name}")
-    # Up to 4 GB, of no use once everything is built. Go writes its modules read-only.
-    if _go_files().exists():
-        subprocess.run(["chmod", "-R", "u+w", str(_go_files())], check=True)  # noqa: S607 - any
-        shutil.rmtree(_go_files())
     _say(f"{recipe.name} built in {_spoken(time.monotonic() - started)}: {target.folder}")
 
 

@@ -3,13 +3,10 @@ kwokctl, and beside them the components of Spillover as manifests/ declares them
 
 import json
 import os
-import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -17,25 +14,20 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from harness import pods, processes
 from harness.build import Programs, control_plane
+from harness.client import ClusterError, Object
+from harness.local import LocalCluster, address
 from harness.locks import exclusive
-from harness.places import MANIFESTS, cache, clusters, machine_lock
+from harness.places import MANIFESTS, machine_lock
 from harness.services import RELAY, component_of, redirected, relay_config, services
 
-Object = dict[str, Any]
-
 NAMESPACE = "spillover-system"
-_ADDRESSES = 250
 _FIRST_RELAY, _MOST_RELAYS = 200, 9
 _KUBELET = Path(__file__).with_name("kubelet.py")
-_PORTS = (8888, 8889, 10259, 8443, 8444)  # of the first Pod, as in manifests/
-_POLL_SECONDS = 0.1
-_READY_SECONDS = 90.0
 _KWOK_CONFIG = {
     "apiVersion": "config.kwok.x-k8s.io/v1alpha1",
     "kind": "KwokctlConfiguration",
@@ -74,10 +66,6 @@ _AUDIT_POLICY = {
 }
 
 
-class ClusterError(Exception):
-    """Something about a cluster that its user should read."""
-
-
 @dataclass(frozen=True)
 class Options:
     """What a cluster is made with. `components`: with those of Spillover; `audit`: the API server
@@ -93,17 +81,8 @@ class Options:
     lease: tuple[float, float, float] | None = None
 
 
-class Cluster:
-    """One cluster by name. Everything it has on disk is in its folder."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.folder = clusters() / name
-        self.kubeconfig = self.folder / "kubeconfig"
-        self._children: list[subprocess.Popen[bytes]] = []  # those that this process started
-
-    def exists(self) -> bool:
-        return self.folder.exists()
+class Cluster(LocalCluster):
+    """One without containers."""
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -111,44 +90,17 @@ class Cluster:
         """Starts it. When this returns, pods can be scheduled. What is half up after an error is
         taken down again."""
         tools = control_plane()
-        index = self._claim_index()
+        index = self.claim_index()
         try:
             say("starting the control plane")
             self._start_control_plane(tools, options)
             if options.components:
                 self._start_components(tools, index, options, say)
-            self._wait("the default ServiceAccount", self._has_default_account)
+            self.wait("the default ServiceAccount", self._has_default_account)
         except BaseException:
-            self._keep_logs()
+            self.keep_logs()
             self.down()
             raise
-
-    def down(self) -> None:
-        """Ends all its processes and removes its folder, in whatever state it is."""
-        processes.end_all(self.folder)
-        while self._children:
-            self._children.pop().wait(timeout=10)
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
-
-    def _claim_index(self) -> int:
-        """A number that no other cluster on this machine has, for addresses in 127.77.NUMBER.0/24.
-        Claims the name with it: of two that want it at once, one gets a ClusterError."""
-        with exclusive(machine_lock("addresses")):
-            taken = {file.read_text() for file in clusters().glob("*/index")}
-            index = next(
-                n
-                for n in range(1, _ADDRESSES)
-                if str(n) not in taken and _is_unused(_address(n, 0))
-            )
-            try:
-                self.folder.mkdir(parents=True)
-            except FileExistsError:
-                raise ClusterError(
-                    f"cluster {self.name} is there already; ./dev down --name {self.name}"
-                ) from None
-            (self.folder / "index").write_text(str(index))
-        return index
 
     def _start_control_plane(self, tools: Programs, options: Options) -> None:
         config = self.folder / "kwokctl.yaml"
@@ -193,7 +145,7 @@ class Cluster:
     ) -> None:
         say("applying manifests/")
         objects = list(yaml.safe_load_all(self.kubectl("kustomize", str(MANIFESTS))))
-        relays = [_address(index, _FIRST_RELAY + number) for number in range(_MOST_RELAYS)]
+        relays = [address(index, _FIRST_RELAY + number) for number in range(_MOST_RELAYS)]
         found = services(objects, relays)
         self._apply_manifests(redirected(objects, found))
         config_maps = {o["metadata"]["name"]: o for o in objects if o["kind"] == "ConfigMap"}
@@ -213,7 +165,7 @@ class Cluster:
                 folder.mkdir(parents=True)
                 site = pods.Site(
                     name=name,
-                    address=_address(index, sum(map(len, started.values()))),
+                    address=address(index, sum(map(len, started.values()))),
                     folder=folder,
                     kubeconfig=partial(self._account_kubeconfig, account, folder),
                     executable=lambda word: _executable(word, tools),
@@ -229,10 +181,10 @@ class Cluster:
         say("waiting for the components to be ready")
         for pod in (pod for replicas_of in started.values() for pod in replicas_of):
             for container in pod.containers:
-                self._wait(f"{pod.name}/{container.name}", partial(answers, container.probe))
+                self.wait(f"{pod.name}/{container.name}", partial(answers, container.probe))
         self._check_hostnames(started["scheduler"])
-        self._wait("a leader among the schedulers", self._has_leader)
-        self._wait("admission of policies", self._admits_policies)
+        self.wait("a leader among the schedulers", self._has_leader)
+        self.wait("admission of policies", self._admits_policies)
 
     def _apply_manifests(self, objects: Sequence[Object]) -> None:
         """Applies everything but the Deployments, which become processes: Pods would be placed on
@@ -292,7 +244,7 @@ class Cluster:
                 stderr=log,
                 start_new_session=True,
             )
-        self._children.append(helper)
+        self.children.append(helper)
 
     def _check_hostnames(self, replicas: Sequence[pods.Pod]) -> None:
         """Replicas tell each other apart by their hostnames."""
@@ -303,24 +255,13 @@ class Cluster:
                 f" allows none (no UTS namespace): see {self.pod_folder(replicas[0].name)}"
             )
 
-    def _keep_logs(self) -> None:
-        """What a failed start has written, outside the folder that is about to go."""
-        saved = cache() / "failed" / self.name
-        shutil.rmtree(saved, ignore_errors=True)
-        for file in self.logs():
-            target = saved / file.relative_to(self.folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(file, target)
-        if saved.exists():
-            print(f"logs of the failed start: {saved}", file=sys.stderr)
-
     def restart(self, component: str, between: Callable[[], None] = lambda: None) -> None:
         """Kills a part of the control plane, calls `between`, and starts it again as it was."""
         (old,) = self.processes_of(component)
         command = processes.command(old)
         os.kill(old, signal.SIGKILL)
-        self._wait(f"the end of {component}", lambda: not processes.is_alive(old))
-        for child in self._children:
+        self.wait(f"the end of {component}", lambda: not processes.is_alive(old))
+        for child in self.children:
             child.poll()  # no zombie stays of one that we have started ourselves
         between()
         (log,) = self.logs(component)
@@ -333,7 +274,7 @@ class Cluster:
                 stderr=output,
                 start_new_session=True,
             )
-        self._children.append(started)
+        self.children.append(started)
 
     def stop_components(self) -> None:
         """Ends the containers of Spillover for good. The control plane goes on."""
@@ -341,67 +282,9 @@ class Cluster:
             for file in sorted(folder.glob("*.pid")):
                 file.with_suffix(".down").touch()
                 os.kill(int(file.read_text()), signal.SIGTERM)
-                self._wait(f"the end of {file.stem}", partial(_is_ended, int(file.read_text())))
+                self.wait(f"the end of {file.stem}", partial(_is_ended, int(file.read_text())))
 
-    def processes_of(self, component: str) -> list[int]:
-        """Ids of the processes of a part of the control plane, such as etcd."""
-        return [
-            process
-            for process in processes.find(self.folder)
-            if Path(processes.program(process)).name == component
-        ]
-
-    # --- use -----------------------------------------------------------------------------------
-
-    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
-        """kubectl's output. Raises ClusterError with what it said when it fails."""
-        ended = subprocess.run(
-            [*self.kubectl_command(), *arguments],
-            input=stdin if stdin is not None else "",
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        if check and ended.returncode:
-            raise ClusterError(f"kubectl {' '.join(arguments)}: {ended.stderr.strip()}")
-        return ended.stdout
-
-    def kubectl_command(self) -> list[str]:
-        return [
-            control_plane().binary("kubectl"),
-            f"--kubeconfig={self.kubeconfig}",
-            f"--cache-dir={self.folder / 'kubectl'}",
-        ]
-
-    def apply(self, *objects: Object) -> None:
-        """Server-side apply."""
-        self.kubectl(
-            "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=_documents(objects)
-        )
-
-    def create(self, *objects: Object) -> None:
-        self.kubectl("create", "-f", "-", stdin=_documents(objects))
-
-    def add_nodes(self, *nodes: Object) -> None:
-        """Creates nodes, and returns when those that kwok keeps are Ready."""
-        if not nodes:
-            return
-        self.create(*nodes)
-        kept = [
-            node["metadata"]["name"]
-            for node in nodes
-            if "kwok.x-k8s.io/node" in node["metadata"].get("annotations", {})
-        ]
-        if kept:
-            self.kubectl("wait", "--for=condition=Ready", "node", *kept, "--timeout=60s")
-
-    def items(self, kind: str, *arguments: str) -> list[Object]:
-        """All objects of a kind."""
-        found: list[Object] = json.loads(self.kubectl("get", kind, "-o", "json", *arguments))[
-            "items"
-        ]
-        return found
+    # --- audit ---------------------------------------------------------------------------------
 
     def audited(self) -> list[Object]:
         """Every patch of a pod (not of its status) so far, of a cluster made with `audit`."""
@@ -421,16 +304,12 @@ class Cluster:
 
     # --- look ----------------------------------------------------------------------------------
 
-    def logs(self, component: str | None = None) -> Iterator[Path]:
-        """Log files, of one component or of all: etcd, kube-apiserver, …, and extender and
-        spillover-scheduler of each replica."""
-        files = sorted(self.folder.glob("kwok/clusters/*/logs/*.log"))
-        files += sorted(self.folder.glob("pods/*/*.log"))
-        files += sorted(self.folder.glob("services/*/*.log"))
-        files += sorted(self.folder.glob("prometheus/*.log"))
-        for file in files:
-            if component in (None, file.stem, f"{file.parent.name}/{file.stem}"):
-                yield file
+    def named_logs(self) -> Iterator[tuple[str, Path]]:
+        for pattern in (
+            "kwok/clusters/*/logs/*.log", "pods/*/*.log", "services/*/*.log", "prometheus/*.log"
+        ):  # fmt: skip
+            for file in sorted(self.folder.glob(pattern)):
+                yield file.stem, file
 
     def pod_folder(self, name: str) -> Path:
         return self.folder / "pods" / name
@@ -456,13 +335,6 @@ class Cluster:
         command = ("create", "--dry-run=server", "-f", "-", "-o", "name")
         return bool(self.kubectl(*command, stdin=yaml.safe_dump(policy), check=False))
 
-    def _wait(self, what: str, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + _READY_SECONDS
-        while not condition():
-            if time.monotonic() > deadline:
-                raise ClusterError(f"{what} was not ready after {_READY_SECONDS:.0f} s")
-            time.sleep(_POLL_SECONDS)
-
 
 @contextmanager
 def running(cluster: Cluster, options: Options) -> Iterator[Cluster]:
@@ -472,21 +344,6 @@ def running(cluster: Cluster, options: Options) -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.down()
-
-
-def all_clusters() -> list[Cluster]:
-    return [Cluster(file.parent.name) for file in sorted(clusters().glob("*/index"))]
-
-
-def _address(index: int, pod: int) -> str:
-    return f"127.77.{index}.{10 + pod}"
-
-
-def _is_unused(address: str) -> bool:
-    """Whether nobody listens there, such as a cluster with another cache folder."""
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return all(probe.connect_ex((address, port)) != 0 for port in _PORTS)
 
 
 def _executable(word: str, tools: Programs) -> str:
@@ -524,7 +381,3 @@ def _set_lease(config_maps: dict[str, Object], seconds: tuple[float, float, floa
                 durations = (f"{int(each * 1000)}ms" for each in seconds)
                 parsed["leaderElection"].update(zip(keys, durations, strict=True))
                 config_map["data"][name] = yaml.safe_dump(parsed, sort_keys=False)
-
-
-def _documents(objects: tuple[Object, ...]) -> str:
-    return yaml.safe_dump_all(objects)

@@ -14,9 +14,11 @@ from typing import Any
 
 import yaml
 
-from harness import processes
-from harness.build import control_plane, monitoring
-from harness.cluster import Cluster, ClusterError, Options, all_clusters
+from harness import build, catalogue, image, install, processes
+from harness.client import ClusterError
+from harness.cluster import Cluster, Options
+from harness.local import LocalCluster
+from harness.node.cluster import NodeCluster
 from harness.places import ROOT, TEST_PREFIX
 
 _TIERS = {
@@ -26,6 +28,8 @@ _TIERS = {
     "cluster": "tests/cluster",
     "e2e": "e2e",
     "faults": "e2e/faults",
+    "node": "e2e/node",
+    "kind": "e2e/kind",
 }
 
 
@@ -75,8 +79,18 @@ def _parser() -> argparse.ArgumentParser:
     up = add("up", _up, "start a cluster with every component of Spillover")
     add_name(up)
     up.add_argument("--nodes", type=_readable, metavar="FILE", help="YAML of nodes to create")
-    up.add_argument("--scheduler-replicas", type=_positive, default=1, metavar="N")
-    up.add_argument("--webhook-replicas", type=_positive, default=1, metavar="N")
+    for component in ("scheduler", "webhook"):
+        up.add_argument(
+            f"--{component}-replicas",
+            type=_positive,
+            metavar="N",
+            help="one without containers, else as in manifests/",
+        )
+    up.add_argument(
+        "--real-node",
+        action="store_true",
+        help="Pods from the image on a real kubelet, beside simulated nodes; needs root",
+    )
     add_name(add("down", _down, "end a cluster and remove all it has left"))
     add("status", _status, "the clusters and their processes")
     logs = add("logs", _logs, "print the log of a component, of all its replicas")
@@ -88,12 +102,21 @@ def _parser() -> argparse.ArgumentParser:
     explain = add("explain", _explain, "spillover explain on a cluster: ./dev explain pod NAME …")
     add_name(explain)
     explain.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGS")
+    made = add("image", _image, "build the image with docker, podman or buildah; print its id")
+    made.add_argument("--tag", default=image.default_tag(), metavar="NAME")
+    made.add_argument(
+        "--base",
+        default=os.environ.get("SPILLOVER_IMAGE_BASE", ""),
+        metavar="IMAGE",
+        help="the base image, instead of the one in the Dockerfile ($SPILLOVER_IMAGE_BASE); "
+        f"'{image.STAND_IN}' makes one of Debian's packages, where no registry is reached",
+    )
     test = add("test", _test, "run the tests: ./dev test [--long] [TIER or pytest arguments]")
     test.add_argument("--long", action="store_true", help="with the full counts, for a note")
     test.add_argument("arguments", nargs=argparse.REMAINDER, metavar="TIER or ARGS")
     add("lint", _lint, "ruff, mypy and import-linter")
     add("generate", _generate, "write the CRDs from spillover/api")
-    add("build", _build, "build the control plane and Prometheus (others do when they are missing)")
+    add("build", _build, "build all programs that the tests need (others do when they are missing)")
     add("bench", _bench, "benchmarks")
     return parser
 
@@ -112,9 +135,7 @@ def _dashboard(options: argparse.Namespace, _: list[str]) -> int:
 
 def _up(options: argparse.Namespace, _: list[str]) -> int:
     nodes = _nodes(options.nodes) if options.nodes else []
-    cluster = Cluster(options.name)
-    replicas = (options.scheduler_replicas, options.webhook_replicas)
-    cluster.up(Options(*replicas), _say)
+    cluster = (_started_with_node if options.real_node else _started)(options)
     try:
         cluster.add_nodes(*nodes)
     except BaseException:
@@ -122,6 +143,33 @@ def _up(options: argparse.Namespace, _: list[str]) -> int:
         raise
     print(f"KUBECONFIG={cluster.kubeconfig}", flush=True)
     return 0
+
+
+def _started(options: argparse.Namespace) -> LocalCluster:
+    cluster = Cluster(options.name)
+    cluster.up(Options(options.scheduler_replicas or 1, options.webhook_replicas or 1), _say)
+    return cluster
+
+
+def _started_with_node(options: argparse.Namespace) -> LocalCluster:
+    cluster = NodeCluster(options.name)
+    cluster.up(_say)
+    try:
+        _say("building the image")
+        image.build_here(image.default_tag())
+        cluster.load(image.exported(image.default_tag()))
+        _say("applying manifests/")
+        install.apply(cluster)
+        for component in install.DEPLOYMENTS:
+            if replicas := getattr(options, f"{component}_replicas"):
+                install.scale(cluster, component, replicas)
+        _say("waiting for the Pods to be ready")
+        install.wait_ready(cluster)
+    except BaseException:
+        cluster.keep_logs()
+        cluster.down()
+        raise
+    return cluster
 
 
 def _nodes(file: Path) -> list[dict[str, Any]]:
@@ -137,8 +185,13 @@ def _nodes(file: Path) -> list[dict[str, Any]]:
     return objects
 
 
+def _image(options: argparse.Namespace, _: list[str]) -> int:
+    print(image.build(options.tag, options.base))
+    return 0
+
+
 def _down(options: argparse.Namespace, _: list[str]) -> int:
-    cluster = Cluster(options.name)
+    cluster = catalogue.cluster(options.name)
     there = cluster.exists()
     cluster.down()  # also without a folder: a crash may have left processes
     if not there:
@@ -147,7 +200,7 @@ def _down(options: argparse.Namespace, _: list[str]) -> int:
 
 
 def _status(_: argparse.Namespace, __: list[str]) -> int:
-    for cluster in all_clusters():
+    for cluster in catalogue.all_clusters():
         running = len(processes.find(cluster.folder))
         print(f"{cluster.name}: {running} processes, KUBECONFIG={cluster.kubeconfig}")
     return 0
@@ -157,8 +210,8 @@ def _logs(options: argparse.Namespace, _: list[str]) -> int:
     cluster = _existing(options.name)
     files = list(cluster.logs(options.component))
     if not files:
-        known = sorted({file.stem for file in cluster.logs()})
-        raise ClusterError(f"no component {options.component}; there are {', '.join(known)}")
+        known = ", ".join(cluster.components())
+        raise ClusterError(f"no component {options.component}; there are {known}")
     for file in files:
         sys.stdout.write(file.read_text(errors="replace"))
     return 0
@@ -180,11 +233,12 @@ def _test(options: argparse.Namespace, rest: list[str]) -> int:
     chosen = [*rest, *options.arguments]
     if chosen and chosen[0] in _TIERS:
         tiers = [_TIERS[name] for name in itertools.takewhile(_TIERS.__contains__, chosen)]
+        if _TIERS["kind"] in tiers:
+            tiers += [_TIERS["node"], "--containers=kind"]
         chosen = [*tiers, *chosen[len(tiers) :]]
     if not chosen or not set(chosen) & _WITHOUT_CLUSTER:
         # Here and not in a fixture: it takes minutes, and says how far it is.
-        control_plane()
-        monitoring()
+        build.built(*build.ALL)
     command = [sys.executable, "-m", "pytest", *(["--long"] if options.long else []), *chosen]
     os.chdir(ROOT)
     # In our place, so that Ctrl-C reaches it alone and it has the time to take its clusters down.
@@ -210,7 +264,7 @@ def _generate(_: argparse.Namespace, __: list[str]) -> int:
 
 
 def _build(_: argparse.Namespace, __: list[str]) -> int:
-    for programs in (control_plane(), monitoring()):
+    for programs in build.built(*build.ALL):
         print(programs.folder)
     return 0
 
@@ -221,8 +275,8 @@ def _bench(_: argparse.Namespace, __: list[str]) -> int:
     return int(any(result.returncode for result in results))
 
 
-def _existing(name: str) -> Cluster:
-    cluster = Cluster(name)
+def _existing(name: str) -> LocalCluster:
+    cluster = catalogue.cluster(name)
     if not cluster.exists():
         raise ClusterError(f"no cluster {name}; ./dev up --name {name}")
     return cluster

@@ -11,7 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from harness.cluster import Cluster, ClusterError, Options
+from harness.client import ClusterError
+from harness.cluster import Cluster, Options
 from harness.places import ROOT
 from harness.watch import Watch, is_live, is_ready, node_of, scheduling_message
 
@@ -20,7 +21,7 @@ Object = dict[str, Any]
 NAME = "demo"
 FILES = ROOT / "e2e" / "demo"
 STEPS = (3, 6, 8, 3)
-_EXPECTED = {3: [2, 1, 0], 6: [2, 2, 2], 8: [2, 2, 2]}
+EXPECTED = {3: [2, 1, 0], 6: [2, 2, 2], 8: [2, 2, 2]}
 """Pods in each unit, by replicas."""
 _PLACES = 6
 _STEP_SECONDS = 60.0
@@ -67,9 +68,9 @@ def _play(cluster: Cluster, console: Console) -> None:
                         raise ClusterError(f"{replicas} replicas did not settle")
                     time.sleep(0.05)
                 show()
-            found = _distribution(list(watch.objects.values()))
-            if found != _EXPECTED[replicas]:
-                raise ClusterError(f"{replicas} replicas ended as {found}: {_EXPECTED[replicas]}")
+            found = distribution(list(watch.objects.values()))
+            if found != EXPECTED[replicas]:
+                raise ClusterError(f"{replicas} replicas ended as {found}: {EXPECTED[replicas]}")
             console.print(_moral(before, replicas))
             before = replicas
             if console.is_terminal:
@@ -88,7 +89,7 @@ def settled(pods: list[Object], replicas: int) -> bool:
     )
 
 
-def _distribution(pods: list[Object]) -> list[int]:
+def distribution(pods: list[Object]) -> list[int]:
     return [
         sum(is_live(pod) and node_of(pod).startswith(prefix) for pod in pods)
         for _, _, prefix, _ in _UNITS

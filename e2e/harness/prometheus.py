@@ -16,7 +16,8 @@ import yaml
 
 from harness import processes
 from harness.build import monitoring
-from harness.cluster import Cluster, ClusterError, answers
+from harness.client import ClusterError
+from harness.cluster import Cluster, answers
 from harness.containers import extender
 
 _PORT = 9090

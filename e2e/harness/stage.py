@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from harness.cluster import Cluster, ClusterError
+from harness.client import ClusterError
+from harness.cluster import Cluster
 from harness.watch import Watch, node_of, scheduling_message
 
 Object = dict[str, Any]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from harness.cluster import Cluster, ClusterError
+from harness.client import Client, ClusterError
 
 Object = dict[str, Any]
 
@@ -19,7 +19,7 @@ class Watch:
     `events` holds (type, object) in the order of the API server, `objects` the state after the last
     of them, by uid."""
 
-    def __init__(self, cluster: Cluster, path: str = "/api/v1/pods") -> None:
+    def __init__(self, cluster: Client, path: str = "/api/v1/pods") -> None:
         self.events: list[tuple[str, Object]] = []
         self.objects: dict[str, Object] = {}
         self._cluster = cluster

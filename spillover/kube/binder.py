@@ -85,11 +85,11 @@ class Unknown:
 
 
 class Binder:
-    """`labels_in_binding`: whether the API server copies labels from a Binding. `clock` gives
-    seconds and never goes back."""
+    """`labels_in_binding`: whether the API server copies labels from a Binding. None: its version
+    tells, which is read before the first Binding. `clock` gives seconds and never goes back."""
 
     def __init__(
-        self, session: ApiSession, *, labels_in_binding: bool, clock: Callable[[], float]
+        self, session: ApiSession, *, labels_in_binding: bool | None, clock: Callable[[], float]
     ) -> None:
         self._session = session
         self._labels_in_binding = labels_in_binding
@@ -101,7 +101,11 @@ class Binder:
         if self._left(order) <= 0:
             return Refused(_NO_TIME)
         try:
-            prepared = await self._prepare(order)
+            copied = await self._are_labels_copied(order)
+        except (ApiError, NoAnswerError):
+            return Busy(version)
+        try:
+            prepared = await self._prepare(order, labels_are_copied=copied)
             if not isinstance(prepared, int):
                 return prepared
             version = prepared
@@ -182,11 +186,19 @@ class Binder:
         except NoAnswerError:
             return None
 
-    async def _prepare(self, order: Order) -> int | Bound | Refused | Changed:
+    async def _are_labels_copied(self, order: Order) -> bool:
+        if self._labels_in_binding is None:
+            seconds = self._left(order)
+            self._labels_in_binding = await labels_in_binding(self._session, seconds)
+        return self._labels_in_binding
+
+    async def _prepare(
+        self, order: Order, *, labels_are_copied: bool
+    ) -> int | Bound | Refused | Changed:
         """Write what a Binding cannot carry: labels on old API servers, and a toleration of a
         NoExecute taint of a virtual node's provider, which would evict the pod at once. Returns the
         version to bind, or what was found instead."""
-        if self._labels_in_binding and not order.tolerate:
+        if labels_are_copied and not order.tolerate:
             return order.version
         content = await self._session.request("GET", order.path, seconds=self._left(order))
         found = _pod(content)
@@ -195,7 +207,7 @@ class Binder:
         if found.version != order.version:
             return Changed(found)  # perhaps to a pod that is placed otherwise
         raw: dict[str, Any] = msgspec.json.decode(content)
-        metadata = {} if self._labels_in_binding else _label_patch(order, found)
+        metadata = {} if labels_are_copied else _label_patch(order, found)
         tolerations = _with_tolerations(raw["spec"].get("tolerations") or [], order.tolerate)
         if not metadata and tolerations is None:
             return found.version
@@ -224,10 +236,12 @@ class _Version(msgspec.Struct):
     minor: str
 
 
-async def labels_in_binding(session: ApiSession) -> bool:
-    """Whether this API server copies a Binding's labels onto the pod by default."""
+async def labels_in_binding(session: ApiSession, seconds: float) -> bool:
+    """Whether this API server copies a Binding's labels onto the pod by default. Raises ApiError,
+    and NoAnswerError when there is no answer within so many seconds."""
+    content = await session.request("GET", "/version", seconds=seconds)
     try:
-        version = msgspec.json.decode(await session.request("GET", "/version"), type=_Version)
+        version = msgspec.json.decode(content, type=_Version)
         # Providers write the minor version as "35+".
         found = (int(version.major), int(version.minor.rstrip("+")))
     except (msgspec.MsgspecError, ValueError) as error:

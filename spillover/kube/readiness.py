@@ -17,9 +17,11 @@ class Readiness:
         """Why the service is not ready, or None."""
         for watch in self._watches:
             if not watch.synced.is_set():
-                return f"the first list of {watch.path} is not complete"
+                reason = f": {watch.trouble}" if watch.trouble else ""
+                return f"the first list of {watch.path} is not complete{reason}"
             if watch.silence() > watch.limits.silence:
-                return f"nothing heard of {watch.path} for {watch.silence():.0f} s"
+                reason = f": {watch.trouble}" if watch.trouble else ""
+                return f"nothing heard of {watch.path} for {watch.silence():.0f} s{reason}"
         return None
 
     async def synced(self, seconds: float) -> bool:

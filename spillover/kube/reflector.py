@@ -107,6 +107,8 @@ class Reflector(Generic[T]):
         self.path = path
         self.synced = asyncio.Event()
         self.relists = 0
+        self.trouble = ""
+        """Why the last try failed; empty since the API server was last heard of."""
         self._version: str | None = None
         self._heard = clock()
         self._opened: float | None = None
@@ -132,6 +134,10 @@ class Reflector(Generic[T]):
         """Seconds since the API server was last heard of."""
         return self._clock() - self._heard
 
+    def _hear(self) -> None:
+        self._heard = self._clock()
+        self.trouble = ""
+
     async def run(self) -> None:
         """Never returns. Faults of API server or network are waited out; bugs are raised."""
         while True:
@@ -145,9 +151,11 @@ class Reflector(Generic[T]):
                 self._version = None
             except ApiError as error:
                 _log.warning("%s: %s", self.path, error)
+                self.trouble = str(error)
                 least = error.retry_after
             except NoAnswerError as error:
                 _log.warning("%s: %s", self.path, error)
+                self.trouble = str(error)
             await asyncio.sleep(max(least, self._backoff.next()))
 
     async def _list(self) -> str:
@@ -166,7 +174,7 @@ class Reflector(Generic[T]):
             params["continue"] = page.metadata.continue_
         version = self._number(page.metadata.resource_version)
         self._in_pages = True
-        self._heard = self._clock()
+        self._hear()
         for index, item in enumerate(items):
             self._sink.put(item)
             await _breathe(index)
@@ -204,10 +212,12 @@ class Reflector(Generic[T]):
             async with self._session.stream(
                 self.path, params=params, idle_seconds=self.limits.silence
             ) as content:
-                self._heard = self._opened = self._clock()
+                self._hear()
+                self._opened = self._heard
                 async for line in _lines(content):
                     self._take(line)
-                    self._heard = last = self._clock()
+                    self._hear()
+                    last = self._heard
                     await _breathe(taken)
                     taken += 1
         except ApiError as error:

@@ -3,16 +3,14 @@
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from random import Random
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 import aiohttp
 import msgspec
 
-from spillover.kube.backoff import Backoff
 from spillover.kube.credentials import Credentials, CredentialsError
 
 REQUEST_SECONDS = 30.0
@@ -29,8 +27,6 @@ APPLY_PATCH = "application/apply-patch+yaml"
 """Server-side apply. JSON is YAML."""
 
 _NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError, CredentialsError)
-
-T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -189,15 +185,3 @@ def _open(session: aiohttp.ClientSession | None) -> aiohttp.ClientSession:
     if session is None:
         raise RuntimeError("ApiSession is used outside its async with block")
     return session
-
-
-async def until_answered(ask: Callable[[], Awaitable[T]], random: Random) -> T:
-    """Repeats a harmless request until the API server answers it. For the start of a service, which
-    its liveness probe bounds."""
-    backoff = Backoff(first=0.2, longest=5.0, random=random)
-    while True:
-        try:
-            return await ask()
-        except (ApiError, NoAnswerError) as error:
-            _log.warning("waiting for the API server: %s", error)
-            await asyncio.sleep(backoff.next())

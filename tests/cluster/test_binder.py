@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from harness.cluster import Cluster, Options, running
 from harness.proxy import Fate, Proxy
@@ -13,6 +14,7 @@ from spillover.api.kubernetes import Taint
 from spillover.kube.binder import (
     Binder,
     Bound,
+    Busy,
     Changed,
     Refused,
     Unknown,
@@ -151,7 +153,25 @@ async def test_a_toleration_of_an_evicting_taint_is_written_before(
 
 
 async def test_this_api_server_copies_labels(session: ApiSession) -> None:
-    assert await labels_in_binding(session)
+    assert await labels_in_binding(session, 10.0)
+
+
+async def test_the_version_is_read_before_the_first_binding(
+    bare_cluster: Cluster, namespace: str, session: ApiSession, tmp_path: Path
+) -> None:
+    """No API server is needed to make a Binder. While none answers, nothing is sent."""
+    subject = Subject(bare_cluster, namespace)
+    order = subject.order(labels={"tier": "eci"})
+    config = yaml.safe_load(bare_cluster.kubeconfig.read_text())
+    config["clusters"][0]["cluster"] = {"server": "http://127.0.0.1:1"}
+    nowhere = tmp_path / "kubeconfig"
+    nowhere.write_text(yaml.safe_dump(config))
+    async with ApiSession(Credentials(nowhere)) as nobody:
+        binder = Binder(nobody, labels_in_binding=None, clock=time.monotonic)
+        assert await binder.bind(order) == Busy(order.version)
+    binder = Binder(session, labels_in_binding=None, clock=time.monotonic)
+    assert await binder.bind(order) == Bound()
+    assert subject.now()["metadata"]["labels"]["tier"] == "eci"
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,11 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+import yaml
 
 from harness.cluster import Cluster
 
@@ -45,9 +47,9 @@ class Process:
 
 
 @asynccontextmanager
-async def extender(cluster: Cluster, port: int, health_port: int) -> AsyncIterator[Process]:
+async def extender(kubeconfig: Path, port: int, health_port: int) -> AsyncIterator[Process]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "extender", f"--kubeconfig={cluster.kubeconfig}",
+        sys.executable, "-m", "extender", f"--kubeconfig={kubeconfig}",
         f"--port={port}", f"--health-port={health_port}",
         stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
@@ -64,7 +66,7 @@ async def test_a_task_that_ends_ends_the_process_with_the_reason(bare_cluster: C
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        async with extender(bare_cluster, port, free_port()) as it:
+        async with extender(bare_cluster.kubeconfig, port, free_port()) as it:
             status, log = await it.end()
     assert status == 1
     (reason,) = [line for line in log if line["level"] == "critical"]
@@ -76,7 +78,7 @@ async def test_ready_means_synced_and_alive_means_that_the_loop_turns(
     bare_cluster: Cluster,
 ) -> None:
     """This cluster has no CRDs: the lists of policies never become complete."""
-    async with extender(bare_cluster, free_port(), free_port()) as it:
+    async with extender(bare_cluster.kubeconfig, free_port(), free_port()) as it:
         assert await it.probe("/healthz") == (200, "ok\n")
         status, text = await it.probe("/readyz")
         assert (status, text.partition(" of ")[0]) == (503, "the first list")
@@ -93,3 +95,20 @@ async def test_ready_means_synced_and_alive_means_that_the_loop_turns(
         it.process.send_signal(signal.SIGTERM)
         status, _ = await it.end()
         assert status == 0
+
+
+async def test_an_api_server_that_is_away_at_the_start_is_waited_for(
+    bare_cluster: Cluster, tmp_path: Path
+) -> None:
+    """Liveness does not kill the process meanwhile: it is alive, not ready, and says why."""
+    config = yaml.safe_load(bare_cluster.kubeconfig.read_text())
+    config["clusters"][0]["cluster"] = {"server": f"http://127.0.0.1:{free_port()}"}
+    nowhere = tmp_path / "kubeconfig"
+    nowhere.write_text(yaml.safe_dump(config))
+    async with extender(nowhere, free_port(), free_port()) as it:
+        assert await it.probe("/healthz") == (200, "ok\n")
+        async with asyncio.timeout(30):
+            while "Cannot connect" not in (answer := await it.probe("/readyz"))[1]:
+                assert answer[0] == 503
+                await asyncio.sleep(0.05)
+        assert "the first list of " in answer[1]

@@ -1,0 +1,124 @@
+"""The image of Spillover, from the Dockerfile as it is, with the builder that this machine has."""
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+from harness import buildah, standin
+from harness.client import ClusterError
+from harness.locks import exclusive
+from harness.places import ROOT, cache
+
+NAME = "spillover"
+DOCKERFILE = ROOT / "Dockerfile"
+STAND_IN = "stand-in"
+"""In place of a base image's name: one made of Debian's packages, see harness/standin.py."""
+
+_BUILDERS = ("docker", "podman", "buildah")
+_BUILD_SECONDS = 1800
+_KEPT = 4
+
+
+def version() -> str:
+    """Of Spillover, as in pyproject.toml."""
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+
+
+def default_tag() -> str:
+    """As in manifests/."""
+    return f"{NAME}:{version()}"
+
+
+def build(tag: str, base: str) -> str:
+    """Builds the image and returns its id. `base` is empty for the one that the Dockerfile names.
+    Raises ClusterError."""
+    if base == STAND_IN:
+        return build_here(tag)
+    builder = find_builder()
+    ended = subprocess.run(
+        command(builder, tag, base), cwd=ROOT, timeout=_BUILD_SECONDS, check=False
+    )
+    if ended.returncode:
+        raise ClusterError(f"{builder} could not build the image")
+    return _id(builder, tag)
+
+
+def command(builder: str, tag: str, base: str) -> list[str]:
+    """What builds the image, twice with the same id."""
+    arguments = [f"--build-arg=BASE={base}"] if base else []
+    if builder == "docker":
+        arguments += [f"--build-arg=SOURCE_DATE_EPOCH={buildah.EPOCH}"]
+        arguments += ["--output=type=docker,rewrite-timestamp=true"]
+        return ["docker", "buildx", "build", f"--tag={tag}", *arguments, "."]
+    return [builder, "build", f"--timestamp={buildah.EPOCH}", f"--tag={tag}", *arguments, "."]
+
+
+def find_builder() -> str:
+    """The first that is there and can build. A docker without an engine cannot."""
+    for name in _BUILDERS:
+        if shutil.which(name) and (name != "docker" or _answers([name, "version"])):
+            return name
+    raise ClusterError(f"none of {', '.join(_BUILDERS)} can build an image here")
+
+
+def build_here(tag: str, *, dockerfile: Path = DOCKERFILE, layers: bool = True) -> str:
+    """Likewise, on the base made of Debian's packages. `layers`: what an earlier build has made is
+    used again."""
+    with exclusive(cache() / "image.lock"):
+        return buildah.build(
+            ROOT,
+            _local(tag),
+            dockerfile=dockerfile,
+            arguments={"BASE": standin.image()},
+            layers=layers,
+        )
+
+
+def exported(tag: str) -> Path:
+    """A file that container runtimes load, with an image that `build_here` has made."""
+    safe = re.sub(r"[^a-z0-9.]", "-", tag)
+    file = cache() / "images" / f"{buildah.image_id(_local(tag))[:16]}-{safe}.tar"
+    with exclusive(cache() / "image.lock"):
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            name = tag if "/" in tag else f"docker.io/library/{tag}"
+            buildah.export(_local(tag), file, name)
+            _keep_newest(file.parent)
+    return file
+
+
+def _local(tag: str) -> str:
+    """buildah takes a name without a host for one of a registry."""
+    return tag if "/" in tag else f"localhost/{tag}"
+
+
+def _keep_newest(folder: Path) -> None:
+    """An image is 350 MB: of earlier ones a few are enough."""
+    files = sorted(folder.glob("*-*spillover*.tar"), key=lambda file: file.stat().st_mtime)
+    for file in files[:-_KEPT]:
+        file.unlink()
+
+
+def _answers(words: list[str]) -> bool:
+    try:
+        ended = subprocess.run(
+            words, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return ended.returncode == 0
+
+
+def _id(builder: str, tag: str) -> str:
+    words = {
+        "docker": ["docker", "image", "inspect", "--format={{.Id}}", tag],
+        "podman": ["podman", "image", "inspect", "--format={{.Id}}", tag],
+        "buildah": ["buildah", "inspect", "--type=image", "--format={{.FromImageID}}", tag],
+    }[builder]
+    ended = subprocess.run(
+        words, capture_output=True, text=True, timeout=60, env=dict(os.environ), check=True
+    )
+    return ended.stdout.strip()

@@ -1,0 +1,96 @@
+"""A base image made of Debian's packages, where no registry with python:3.13-slim can be reached.
+
+It has what that image has: Debian, and a Python 3.13 with venv and pip. Its folder is also where
+the tests run on the image's Python, without a container.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from harness import buildah
+from harness.client import ClusterError
+from harness.locks import exclusive
+from harness.node.host import search_path
+from harness.places import cache
+
+_SUITE = "trixie"
+_PACKAGES = ("ca-certificates", "python3-pip", "python3.13", "python3.13-venv")
+_SECONDS = 1200
+PYTHON = "/usr/bin/python3.13"
+
+
+def folder() -> Path:
+    """Its root file system, made if it is not there yet. Raises ClusterError."""
+    return _made().joinpath("root")
+
+
+def image() -> str:
+    """Its name in buildah's storage. Raises ClusterError."""
+    made = _made()
+    tag = f"localhost/spillover-base:{made.name}"
+    with exclusive(cache() / "base.lock"):
+        if not buildah.exists(tag):
+            with tempfile.TemporaryDirectory(dir=made) as place:
+                archive = Path(place) / "base.tar"
+                buildah.pack(made / "root", archive)
+                buildah.make(tag, archive)
+    return tag
+
+
+def _made() -> Path:
+    key = hashlib.sha256(" ".join((_SUITE, *_PACKAGES)).encode()).hexdigest()[:16]
+    place = cache() / "base" / key
+    if not (place / "complete").exists():
+        with exclusive(cache() / "base.lock"):
+            if not (place / "complete").exists():
+                shutil.rmtree(place, ignore_errors=True)
+                place.mkdir(parents=True)
+                _make(place / "root")
+                (place / "complete").touch()
+    return place
+
+
+def _make(root: Path) -> None:
+    command = ["debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}"]
+    command += [_SUITE, str(root), *_mirror()]
+    with tempfile.TemporaryFile("w+") as log:
+        ended = subprocess.run(
+            command,
+            env={**os.environ, "PATH": search_path()},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            timeout=_SECONDS,
+            check=False,
+        )
+        if ended.returncode:
+            log.seek(0)
+            raise ClusterError("debootstrap:\n" + "".join(log.readlines()[-20:]))
+    # Debian keeps pip out of its own Python. The official image has its own pip for it.
+    for file in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
+        file.unlink()
+    # Nor has the official image byte code of the standard library.
+    for pattern in ("usr/lib/python3*/**/*.pyc", "var/cache/apt/archives/*.deb"):
+        for file in root.glob(pattern):
+            file.unlink()
+
+
+def _mirror() -> list[str]:
+    """Where apt of this machine gets Debian from. Without an answer, debootstrap's own default."""
+    asked = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(LABEL)", "Created-By: Packages"],  # noqa: S607
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    found = [line.removesuffix(" Debian") for line in asked.stdout.splitlines()]
+    labelled = [
+        uri for uri, line in zip(found, asked.stdout.splitlines(), strict=True) if uri != line
+    ]
+    return labelled[:1]
