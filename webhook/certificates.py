@@ -34,6 +34,7 @@ def new_authority(now: datetime, life: timedelta) -> Pair:
         _builder(name, name, key, now, life)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
     return _pair(certificate, key)
@@ -51,6 +52,7 @@ def new_certificate(authority: Pair, names: Sequence[str], now: datetime, life: 
         .add_extension(
             x509.SubjectAlternativeName([_general(each) for each in names]), critical=False
         )
+        .add_extension(_issuer(issuer), critical=False)
         .sign(_key(authority.key), hashes.SHA256())
     )
     return _pair(certificate, key)
@@ -131,6 +133,22 @@ def _usage(*, signs: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+
+
+def _issuer(authority: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """Strict clients look for the key that has signed. RFC 5280, section 4.2.1.1."""
+    try:
+        own = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    except x509.ExtensionNotFound:  # an authority made before ours had one
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(_public_key(authority))
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own.value)
+
+
+def _public_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
+    key = certificate.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise UnreadableError("the authority's key is not of an elliptic curve")
+    return key
 
 
 def _general(name: str) -> x509.GeneralName:

@@ -5,6 +5,7 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.client import ClusterError
 from harness.node.host import search_path
@@ -12,6 +13,7 @@ from harness.places import cache
 
 _BUILD_SECONDS = 1200
 _SHORT_SECONDS = 300
+_MOST_IMAGES = 60
 EPOCH = 315532800
 """The time that files and images carry, in seconds since 1970: the same in every build."""
 
@@ -53,13 +55,12 @@ def build(
     *,
     dockerfile: Path,
     arguments: Mapping[str, str] = {},
-    layers: bool = True,
+    fresh: bool = False,
 ) -> str:
-    """Builds a Dockerfile and returns the image's id. `layers`: steps that are the same as in an
-    earlier build are not run again."""
+    """Builds a Dockerfile and returns the image's id. Steps that are the same as in an earlier
+    build are not run again, unless `fresh`."""
     command = ["bud", "--isolation=chroot", "--network=host", "--pull-never", f"--tag={tag}"]
-    command += [f"--timestamp={EPOCH}", f"--layers={str(layers).lower()}"]
-    command += ["--no-cache"] if not layers else []
+    command += [f"--timestamp={EPOCH}", "--layers", *(["--no-cache"] if fresh else [])]
     for file in _MACHINE_FILES:
         if Path(file).is_file():
             command.append(f"--volume={file}:{file}:ro")
@@ -79,10 +80,16 @@ def exists(tag: str) -> bool:
     return any(tag in (image.get("names") or ()) for image in found)
 
 
-def configuration(tag: str) -> dict[str, object]:
-    """The image's configuration, as the OCI specification names its fields."""
-    found: dict[str, object] = json.loads(_run("inspect", "--type=image", tag))["OCIv1"]
+def configuration(tag: str) -> dict[str, Any]:
+    """What the image says of how to run it, as the OCI specification names the fields."""
+    found: dict[str, Any] = json.loads(_run("inspect", "--type=image", tag))["OCIv1"]["config"]
     return found
+
+
+def prune() -> None:
+    """Removes what steps have left, when it has become much: several hundred MB for each change."""
+    if len(_run("images", "--all", "--quiet").splitlines()) > _MOST_IMAGES:
+        _run("rmi", "--prune", "--force")
 
 
 def make(tag: str, archive: Path, *, settings: Sequence[str] = ()) -> None:

@@ -19,6 +19,7 @@ import yaml
 
 from harness import pods, processes
 from harness.build import Programs, control_plane
+from harness.changes import Site, with_lease
 from harness.client import ClusterError, Object
 from harness.local import LocalCluster, address
 from harness.locks import exclusive
@@ -150,7 +151,9 @@ class Cluster(LocalCluster):
         self._apply_manifests(redirected(objects, found))
         config_maps = {o["metadata"]["name"]: o for o in objects if o["kind"] == "ConfigMap"}
         if options.lease is not None:
-            _set_lease(config_maps, options.lease)
+            for config_map in config_maps.values():
+                for name, text in config_map["data"].items():
+                    config_map["data"][name] = with_lease(text, options.lease)
         replicas = {"scheduler": options.scheduler_replicas, "webhook": options.webhook_replicas}
         started: dict[str, list[pods.Pod]] = {}
         for deployment in (o for o in objects if o["kind"] == "Deployment"):
@@ -163,7 +166,7 @@ class Cluster(LocalCluster):
                 name = f"{deployment['metadata']['name']}-{replica}"
                 folder = self.folder / "pods" / name
                 folder.mkdir(parents=True)
-                site = pods.Site(
+                site = Site(
                     name=name,
                     address=address(index, sum(map(len, started.values()))),
                     folder=folder,
@@ -369,15 +372,3 @@ def answers(url: str | None) -> bool:
 
 def _is_ended(process: int) -> bool:
     return not processes.is_alive(process)
-
-
-def _set_lease(config_maps: dict[str, Object], seconds: tuple[float, float, float]) -> None:
-    """In the scheduler's configuration."""
-    for config_map in config_maps.values():
-        for name, text in config_map.get("data", {}).items():
-            parsed = yaml.safe_load(text)
-            if isinstance(parsed, dict) and parsed.get("kind") == "KubeSchedulerConfiguration":
-                keys = ("leaseDuration", "renewDeadline", "retryPeriod")
-                durations = (f"{int(each * 1000)}ms" for each in seconds)
-                parsed["leaderElection"].update(zip(keys, durations, strict=True))
-                config_map["data"][name] = yaml.safe_dump(parsed, sort_keys=False)

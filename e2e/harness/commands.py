@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
-from harness import build, catalogue, image, install, processes
+from harness import build, catalogue, image, image_python, install, processes
 from harness.client import ClusterError
 from harness.cluster import Cluster, Options
 from harness.local import LocalCluster
@@ -113,6 +113,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     test = add("test", _test, "run the tests: ./dev test [--long] [TIER or pytest arguments]")
     test.add_argument("--long", action="store_true", help="with the full counts, for a note")
+    test.add_argument(
+        "--image-python",
+        action="store_true",
+        help="on the image's Python, in a root file system of Debian's packages; needs root",
+    )
     test.add_argument("arguments", nargs=argparse.REMAINDER, metavar="TIER or ARGS")
     add("lint", _lint, "ruff, mypy and import-linter")
     add("generate", _generate, "write the CRDs from spillover/api")
@@ -231,6 +236,13 @@ def _explain(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _test(options: argparse.Namespace, rest: list[str]) -> int:
     chosen = [*rest, *options.arguments]
+    if options.image_python:
+        build.built(*build.ALL)
+        return image_python.run(["test", *(["--long"] if options.long else []), *chosen])
+    return _run_pytest(options, chosen)
+
+
+def _run_pytest(options: argparse.Namespace, chosen: list[str]) -> NoReturn:
     if chosen and chosen[0] in _TIERS:
         tiers = [_TIERS[name] for name in itertools.takewhile(_TIERS.__contains__, chosen)]
         if _TIERS["kind"] in tiers:

@@ -64,16 +64,17 @@ def find_builder() -> str:
     raise ClusterError(f"none of {', '.join(_BUILDERS)} can build an image here")
 
 
-def build_here(tag: str, *, dockerfile: Path = DOCKERFILE, layers: bool = True) -> str:
-    """Likewise, on the base made of Debian's packages. `layers`: what an earlier build has made is
-    used again."""
+def build_here(tag: str, *, dockerfile: Path = DOCKERFILE, fresh: bool = False) -> str:
+    """Likewise, on the base made of Debian's packages. `fresh`: nothing that an earlier build has
+    made is used."""
     with exclusive(cache() / "image.lock"):
+        buildah.prune()
         return buildah.build(
             ROOT,
             _local(tag),
             dockerfile=dockerfile,
             arguments={"BASE": standin.image()},
-            layers=layers,
+            fresh=fresh,
         )
 
 

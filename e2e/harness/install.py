@@ -1,10 +1,12 @@
 """Spillover on a cluster that runs containers: its manifests as they are, applied with kubectl."""
 
 import json
+import time
 from pathlib import Path
 
-from harness.client import Client, Object
+from harness.client import Client, ClusterError, Object
 from harness.places import MANIFESTS
+from harness.watch import is_ready
 
 NAMESPACE = "spillover-system"
 DEPLOYMENTS = ("scheduler", "webhook")
@@ -29,6 +31,18 @@ def wait_ready(client: Client) -> None:
             "rollout", "status", f"deployment/spillover-{component}", "-n", NAMESPACE,
             f"--timeout={READY_SECONDS}s", seconds=READY_SECONDS + 30,
         )  # fmt: skip
+        deadline = time.monotonic() + READY_SECONDS
+        # A Deployment's status may be older than what has just been done to its Pods.
+        while not _all_ready(client, component):
+            if time.monotonic() > deadline:
+                raise ClusterError(f"the Pods of {component} are not ready")
+            time.sleep(0.1)
+
+
+def _all_ready(client: Client, component: str) -> bool:
+    text = client.kubectl("get", f"deployment/spillover-{component}", "-n", NAMESPACE, "-o", "json")
+    found = pods(client, component)
+    return len(found) == json.loads(text)["spec"]["replicas"] and all(map(is_ready, found))
 
 
 def pods(client: Client, component: str) -> list[Object]:

@@ -1,5 +1,6 @@
 """A cluster that runs containers, with Spillover installed as the README says."""
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from harness.build import control_plane
 from harness.client import Client
 from harness.kind import KindCluster
 from harness.node.cluster import NodeCluster
+from harness.node.host import search_path
 
 _SECTION = "On your cluster"
 
@@ -71,7 +73,8 @@ def _installed(
     environment = {
         **settings,
         "KUBECONFIG": str(client.kubeconfig),
-        "PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin",
+        # ./dev runs on the Python that runs us: with another it would make its environment anew.
+        "PATH": f"{programs}:{Path(sys.base_prefix) / 'bin'}:{search_path()}",
     }
     commands = readme.follow(_SECTION, checkout, environment, push)
     install.wait_ready(client)

@@ -17,6 +17,8 @@ from harness.locks import exclusive
 from harness.node.host import search_path
 from harness.places import cache
 
+_VERSION = "2"
+"""Another one for each change of what is done to Debian's packages below."""
 _SUITE = "trixie"
 _PACKAGES = ("ca-certificates", "python3-pip", "python3.13", "python3.13-venv")
 _SECONDS = 1200
@@ -42,7 +44,7 @@ def image() -> str:
 
 
 def _made() -> Path:
-    key = hashlib.sha256(" ".join((_SUITE, *_PACKAGES)).encode()).hexdigest()[:16]
+    key = hashlib.sha256(" ".join((_VERSION, _SUITE, *_PACKAGES)).encode()).hexdigest()[:16]
     place = cache() / "base" / key
     if not (place / "complete").exists():
         with exclusive(cache() / "base.lock"):
@@ -73,6 +75,9 @@ def _make(root: Path) -> None:
     # Debian keeps pip out of its own Python. The official image has its own pip for it.
     for file in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
         file.unlink()
+    # The official image has these names too.
+    for name in ("python", "python3"):
+        (root / "usr" / "local" / "bin" / name).symlink_to(PYTHON)
     # Nor has the official image byte code of the standard library.
     for pattern in ("usr/lib/python3*/**/*.pyc", "var/cache/apt/archives/*.deb"):
         for file in root.glob(pattern):

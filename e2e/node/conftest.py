@@ -50,5 +50,7 @@ def namespace(client: Client, request: pytest.FixtureRequest) -> Iterator[str]:
     try:
         yield name
     finally:
-        client.kubectl("delete", "namespace", name, "--wait=true", "--timeout=100s")
+        for kind in ("deployments", "pods"):
+            client.kubectl("delete", kind, "--all", "-n", name, "--timeout=90s")
+        client.kubectl("delete", "namespace", name, "--wait=false")
         client.kubectl("delete", "nodes", "-l", "!kubernetes.io/os", "--wait=true")
