@@ -25,11 +25,12 @@ RUN python3 -m pip --python /opt/build/bin/python wheel --no-cache-dir --no-deps
     && python3 -m pip --python /opt/spillover/bin/python install --no-cache-dir --no-deps /dist/*.whl
 
 FROM ${BASE}
+ENV PYTHONDONTWRITEBYTECODE=1
 # The base image has no byte code of the standard library, and nobody can write any at run time.
-RUN SOURCE_DATE_EPOCH=315532800 python3 -m compileall -q -x '/(test|tests|idlelib)/' \
+RUN SOURCE_DATE_EPOCH=315532800 python3 -m compileall -q -f -x '/(test|tests|idlelib)/' \
         "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 COPY --from=build /opt/spillover /opt/spillover
-ENV PATH=/opt/spillover/bin:$PATH PYTHONDONTWRITEBYTECODE=1
+ENV PATH=/opt/spillover/bin:$PATH
 USER 65532:65532
 ENTRYPOINT []
 CMD ["python", "-m", "extender"]

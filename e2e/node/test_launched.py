@@ -30,7 +30,7 @@ def run(*arguments: str) -> tuple[int, str, str]:
     return ended.returncode, ended.stdout, ended.stderr
 
 
-def machine() -> dict[str, object]:
+def machine(name: str) -> dict[str, object]:
     """What a node could leave behind or change."""
     links = subprocess.run(
         ["ip", "-o", "link"],  # noqa: S607 - any
@@ -42,12 +42,12 @@ def machine() -> dict[str, object]:
     )
     return {
         "links": sorted(re.findall(r"^\d+: (spill\w*)", links.stdout, re.MULTILINE)),
-        "groups": sorted(str(each) for each in Path("/sys/fs/cgroup").glob("**/spillover-*")),
+        "groups": sorted(str(each) for each in Path("/sys/fs/cgroup").glob(f"**/*{name}*")),
         "settings": {name: Path("/proc/sys", name).read_text() for name in _SETTINGS},
         "mounts": sorted(
             line.split()[4]
             for line in Path("/proc/self/mountinfo").read_text().splitlines()
-            if str(clusters()) in line
+            if str(clusters() / name) in line
         ),
     }
 
@@ -65,12 +65,12 @@ def name(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.mark.timeout(900)
 def test_up_and_down_leave_nothing(name: str) -> None:
-    before = machine()
+    before = machine(name)
     status, out, err = run("up", "--real-node", "--name", name,
                            "--nodes", str(ROOT / "e2e" / "demo" / "nodes.yaml"))  # fmt: skip
     assert status == 0, err
     assert out.splitlines()[-1] == f"KUBECONFIG={clusters() / name / 'kubeconfig'}"
-    assert machine()["settings"] == before["settings"]
+    assert machine(name)["settings"] == before["settings"]
     _, out, _ = run("kubectl", "--name", name, "get", "nodes", "-o", "name")
     assert len(out.splitlines()) == 6
     _, out, _ = run("kubectl", "--name", name, "get", "pods", "-n", "spillover-system")
@@ -84,6 +84,6 @@ def test_up_and_down_leave_nothing(name: str) -> None:
     assert "kubelet" in err
     status, _, err = run("down", "--name", name)
     assert status == 0, err
-    assert machine() == before
+    assert machine(name) == before
     assert processes.find(clusters() / name) == []
     assert not (clusters() / name).exists()

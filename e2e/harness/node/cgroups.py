@@ -73,6 +73,6 @@ def _is_unified() -> bool:
 def _hierarchies() -> list[Path]:
     if _is_unified():
         return [_ROOT]
-    # Some are links to others, such as cpu to cpu,cpuacct.
-    found = {each.resolve() for each in _ROOT.iterdir() if (each / "tasks").exists()}
+    # Some are links to others, such as cpu to cpu,cpuacct. One of version 2 may be among them.
+    found = {each.resolve() for each in _ROOT.iterdir() if (each / "cgroup.procs").exists()}
     return sorted(found)

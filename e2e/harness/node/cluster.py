@@ -88,6 +88,13 @@ class NodeCluster(LocalCluster):
         lines = self.box().run(*runtime.ctr("tasks", "list")).splitlines()[1:]
         return {line.split()[0] for line in lines if line.split()[2:] == ["RUNNING"]}
 
+    def start_of(self, container: str) -> float:
+        """When a container's process began, in seconds since the machine's start."""
+        lines = self.box().run(*runtime.ctr("tasks", "list")).splitlines()[1:]
+        (process,) = (line.split()[1] for line in lines if line.split()[0] == container)
+        fields = self.box().run("cat", f"/proc/{process}/stat").rpartition(")")[2].split()
+        return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
     def kill(self, container: str) -> None:
         """Ends a container's processes at once. The kubelet starts it again."""
         self.box().run(*runtime.ctr("tasks", "kill", "--signal=SIGKILL", "--all", container))
