@@ -41,12 +41,14 @@ class Recipe:
     packages: Mapping[str, str]
     linker_flags: str
     tags: tuple[str, ...] = ()
+    sources: tuple[Path, ...] = ()
+    """Of programs of our own."""
 
     def folder(self) -> Path:
         """Where the programs belong. Another one when anything that they are made of changes."""
         settings = " ".join((self.linker_flags, *self.tags))
         summary = hashlib.sha256(f"{settings} {self.packages} {platform.machine()}".encode())
-        for file in (self.module / "go.mod", self.module / "go.sum", _GO_LOCK):
+        for file in (self.module / "go.mod", self.module / "go.sum", _GO_LOCK, *self.sources):
             summary.update(file.read_bytes())
         return cache() / self.name / summary.hexdigest()[:16]
 
@@ -106,7 +108,16 @@ KIND = Recipe(
     linker_flags="-s -w",
 )
 
-ALL = (CONTROL_PLANE, NODE, MONITORING, KIND)
+QUANTITIES = Recipe(
+    name="quantities",
+    title="a judge of quantities",
+    takes="about 10 seconds",
+    module=TOOLS,
+    packages={"quantities": "spillover.dev/e2e/tools/quantities"},
+    linker_flags="-s -w",
+    sources=(TOOLS / "quantities" / "main.go",),
+)
+ALL = (CONTROL_PLANE, NODE, MONITORING, KIND, QUANTITIES)
 """What a whole run of the tests needs."""
 
 
@@ -142,6 +153,11 @@ def monitoring() -> Programs:
 def kind_tools() -> Programs:
     """kind and actionlint of this checkout's e2e/tools/kind, likewise."""
     return built(KIND)[0]
+
+
+def quantities() -> Programs:
+    """What asks apimachinery about quantities, likewise."""
+    return built(QUANTITIES)[0]
 
 
 def built(*recipes: Recipe) -> list[Programs]:

@@ -101,11 +101,7 @@ class Binder:
         if self._left(order) <= 0:
             return Refused(_NO_TIME)
         try:
-            copied = await self._are_labels_copied(order)
-        except (ApiError, NoAnswerError):
-            return Busy(version)
-        try:
-            prepared = await self._prepare(order, labels_are_copied=copied)
+            prepared = await self._prepare(order)
             if not isinstance(prepared, int):
                 return prepared
             version = prepared
@@ -187,17 +183,20 @@ class Binder:
             return None
 
     async def _are_labels_copied(self, order: Order) -> bool:
+        """Raises NotSentError while the API server's version cannot be read."""
         if self._labels_in_binding is None:
-            seconds = self._left(order)
-            self._labels_in_binding = await labels_in_binding(self._session, seconds)
+            try:
+                found = await labels_in_binding(self._session, self._left(order))
+            except (ApiError, NoAnswerError) as error:
+                raise NotSentError(f"the API server's version is not known: {error}") from error
+            self._labels_in_binding = found
         return self._labels_in_binding
 
-    async def _prepare(
-        self, order: Order, *, labels_are_copied: bool
-    ) -> int | Bound | Refused | Changed:
+    async def _prepare(self, order: Order) -> int | Bound | Refused | Changed:
         """Write what a Binding cannot carry: labels on old API servers, and a toleration of a
         NoExecute taint of a virtual node's provider, which would evict the pod at once. Returns the
         version to bind, or what was found instead."""
+        labels_are_copied = await self._are_labels_copied(order)
         if labels_are_copied and not order.tolerate:
             return order.version
         content = await self._session.request("GET", order.path, seconds=self._left(order))
