@@ -57,7 +57,9 @@ async def run(settings: Settings) -> int:
         binder = Binder(
             session,
             labels_in_binding=(
-                None if settings.labels_in_binding == "auto" else settings.labels_in_binding == "yes"
+                None
+                if settings.labels_in_binding == "auto"
+                else settings.labels_in_binding == "yes"
             ),
             clock=clock,
         )
