@@ -27,7 +27,7 @@ RUN python3 -m pip --python /opt/build/bin/python wheel --no-cache-dir --no-deps
 FROM ${BASE}
 ENV PYTHONDONTWRITEBYTECODE=1
 # The base image has no byte code of the standard library, and nobody can write any at run time.
-RUN SOURCE_DATE_EPOCH=315532800 python3 -m compileall -q -f -x '/(test|tests|idlelib)/' \
+RUN SOURCE_DATE_EPOCH=315532800 python3 -m compileall -q -f -x '/(test|tests|idlelib|site-packages|dist-packages)/' \
         "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 COPY --from=build /opt/spillover /opt/spillover
 ENV PATH=/opt/spillover/bin:$PATH

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from harness import kind
 from harness.catalogue import all_clusters
 from harness.cluster import Cluster, Options, running
 from harness.places import TEST_PREFIX, cache
@@ -51,6 +52,7 @@ def cluster_name() -> Iterator[str]:
             for cluster in all_clusters():
                 if cluster.name.startswith(f"{file.stem}-"):
                     cluster.down()
+            kind.remove_left(f"{file.stem}-")
             file.unlink()
     own = locks / f"{TEST_PREFIX}{os.getpid()}.lock"
     with own.open("a") as handle:

@@ -7,6 +7,7 @@ import pytest
 
 from harness import processes
 from harness.cluster import Cluster, Options, running
+from harness.places import MANIFESTS
 from harness.scenes import ACK, VKE, deployment, three_tier_nodes, three_tiers
 from harness.watch import Watch, is_ready
 
@@ -62,3 +63,13 @@ def test_a_second_cluster_with_two_replicas_runs_beside_and_leaves_nothing(
         assert cluster.items("nodes") == []
     assert not beside.folder.exists()
     assert processes.find(beside.folder) == []
+
+
+def test_the_running_scheduler_reads_the_shipped_configuration(cluster: Cluster) -> None:
+    """Byte for byte, but for the Pod's address and the credentials: see harness/changes.py."""
+    folder = cluster.pod_folder("spillover-scheduler-0")
+    pod = json.loads((folder / "pod.json").read_text())
+    text = (folder / "config" / "scheduler-config.yaml").read_text()
+    text = text.replace(pod["address"], "127.0.0.1")
+    text = text.replace(f"  kubeconfig: {folder}/kube-scheduler.kubeconfig\n", "")
+    assert text == (MANIFESTS / "scheduler-config.yaml").read_text()

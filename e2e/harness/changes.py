@@ -9,7 +9,9 @@ tests/cluster/test_shipped_configuration.py. What a test asks for (`Options`) co
     containers share 127.0.0.1                    stands for 127.0.0.1 in arguments and files
     a ConfigMap is mounted as files               the files are in a folder of the Pod's; a path
                                                   below the mount path leads there
-    a Service has a name                          the relay's address, see harness/services.py
+    a Service has a name                          the relay's address, see harness/services.py; in
+                                                  arguments, and in webhooks' clientConfig
+    a Deployment makes Pods                       it is checked by the API server and not created
     a ServiceAccount's token and CA are mounted   a kubeconfig with a token of that ServiceAccount:
                                                   in $KUBECONFIG; kube-scheduler reads no such
                                                   variable and gets it by its configuration file and
@@ -42,11 +44,16 @@ class Site:
 
 @dataclass(frozen=True)
 class Change:
-    """A text that is replaced, and by what."""
+    """A text that is replaced, and by what. `what` is for people."""
 
     what: str
     found: re.Pattern[str]
     becomes: str
+
+
+def webhook_client(asked: Mapping[str, str], address: str, port: int) -> dict[str, str]:
+    """A webhook's clientConfig that calls the relay in place of the Service."""
+    return {"url": f"https://{address}:{port}{asked['path']}"}
 
 
 def of_files(site: Site) -> tuple[Change, ...]:

@@ -1,6 +1,7 @@
 """kubectl on a cluster, whoever made it."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,11 @@ Object = dict[str, Any]
 
 class ClusterError(Exception):
     """Something about a cluster that its user should read."""
+
+
+def environment() -> dict[str, str]:
+    """For kubectl: clusters are on this machine, whatever proxy it uses for others."""
+    return {name: text for name, text in os.environ.items() if not name.lower().endswith("_proxy")}
 
 
 class Client:
@@ -30,6 +36,7 @@ class Client:
         subprocess.TimeoutExpired."""
         ended = subprocess.run(
             [*self.kubectl_command(), *arguments],
+            env=environment(),
             input=stdin if stdin is not None else "",
             capture_output=True,
             text=True,

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import yaml
 
 from harness import build, catalogue, image, image_python, install, processes
-from harness.client import ClusterError
+from harness.client import ClusterError, environment
 from harness.cluster import Cluster, Options
 from harness.local import LocalCluster
 from harness.node.cluster import NodeCluster
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
             f"--{component}-replicas",
             type=_positive,
             metavar="N",
-            help="one without containers, else as in manifests/",
+            help="default: 1; with --real-node, the number in manifests/",
         )
     up.add_argument(
         "--real-node",
@@ -224,7 +224,7 @@ def _logs(options: argparse.Namespace, _: list[str]) -> int:
 
 def _kubectl(options: argparse.Namespace, rest: list[str]) -> int:
     command = [*_existing(options.name).kubectl_command(), *rest, *options.arguments]
-    return subprocess.run(command, check=False).returncode
+    return subprocess.run(command, env=environment(), check=False).returncode
 
 
 def _explain(options: argparse.Namespace, rest: list[str]) -> int:
@@ -242,12 +242,19 @@ def _test(options: argparse.Namespace, rest: list[str]) -> int:
     return _run_pytest(options, chosen)
 
 
+def _places(names: list[str]) -> list[str]:
+    """What pytest takes for tiers."""
+    if "kind" not in names:
+        return [_TIERS[name] for name in names]
+    if "node" in names:
+        raise ClusterError("the tiers node and kind run the same scenarios: one at a time")
+    return [*(_TIERS[name] for name in names), _TIERS["node"], "--containers=kind"]
+
+
 def _run_pytest(options: argparse.Namespace, chosen: list[str]) -> NoReturn:
     if chosen and chosen[0] in _TIERS:
-        tiers = [_TIERS[name] for name in itertools.takewhile(_TIERS.__contains__, chosen)]
-        if _TIERS["kind"] in tiers:
-            tiers += [_TIERS["node"], "--containers=kind"]
-        chosen = [*tiers, *chosen[len(tiers) :]]
+        names = list(itertools.takewhile(_TIERS.__contains__, chosen))
+        chosen = [*_places(names), *chosen[len(names) :]]
     if not chosen or not set(chosen) & _WITHOUT_CLUSTER:
         # Here and not in a fixture: it takes minutes, and says how far it is.
         build.built(*build.ALL)

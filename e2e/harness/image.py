@@ -1,15 +1,16 @@
 """The image of Spillover, from the Dockerfile as it is, with the builder that this machine has."""
 
-import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 from harness import buildah, standin
 from harness.client import ClusterError
 from harness.locks import exclusive
+from harness.node import host
 from harness.places import ROOT, cache
 
 NAME = "spillover"
@@ -19,7 +20,7 @@ STAND_IN = "stand-in"
 
 _BUILDERS = ("docker", "podman", "buildah")
 _BUILD_SECONDS = 1800
-_KEPT = 4
+_KEPT = 8
 
 
 def version() -> str:
@@ -34,12 +35,19 @@ def default_tag() -> str:
 
 def build(tag: str, base: str) -> str:
     """Builds the image and returns its id. `base` is empty for the one that the Dockerfile names.
-    Raises ClusterError."""
+    What the builder says goes to standard error. Raises ClusterError."""
     if base == STAND_IN:
+        if reason := host.obstacle():
+            raise ClusterError(f"--base {STAND_IN}: {reason}")
         return build_here(tag)
     builder = find_builder()
     ended = subprocess.run(
-        command(builder, tag, base), cwd=ROOT, timeout=_BUILD_SECONDS, check=False
+        command(builder, tag, base),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr,
+        timeout=_BUILD_SECONDS,
+        check=False,
     )
     if ended.returncode:
         raise ClusterError(f"{builder} could not build the image")
@@ -47,21 +55,26 @@ def build(tag: str, base: str) -> str:
 
 
 def command(builder: str, tag: str, base: str) -> list[str]:
-    """What builds the image, twice with the same id."""
-    arguments = [f"--build-arg=BASE={base}"] if base else []
-    if builder == "docker":
-        arguments += [f"--build-arg=SOURCE_DATE_EPOCH={buildah.EPOCH}"]
-        arguments += ["--output=type=docker,rewrite-timestamp=true"]
-        return ["docker", "buildx", "build", f"--tag={tag}", *arguments, "."]
-    return [builder, "build", f"--timestamp={buildah.EPOCH}", f"--tag={tag}", *arguments, "."]
+    """What builds the image: with podman and buildah, twice with the same id."""
+    command = [builder, "build", f"--tag={tag}"]
+    if base:
+        command.append(f"--build-arg=BASE={base}")
+    if builder != "docker":
+        command.append(f"--timestamp={buildah.EPOCH}")
+    return [*command, "."]
 
 
 def find_builder() -> str:
     """The first that is there and can build. A docker without an engine cannot."""
+    reasons = []
     for name in _BUILDERS:
-        if shutil.which(name) and (name != "docker" or _answers([name, "version"])):
+        if shutil.which(name) is None:
+            reasons.append(f"{name} is not installed")
+        elif name == "docker" and not _answers([name, "version"]):
+            reasons.append("docker has no engine that answers")
+        else:
             return name
-    raise ClusterError(f"none of {', '.join(_BUILDERS)} can build an image here")
+    raise ClusterError(f"nothing here can build an image: {', '.join(reasons)}")
 
 
 def build_here(tag: str, *, dockerfile: Path = DOCKERFILE, fresh: bool = False) -> str:
@@ -80,14 +93,16 @@ def build_here(tag: str, *, dockerfile: Path = DOCKERFILE, fresh: bool = False) 
 
 def exported(tag: str) -> Path:
     """A file that container runtimes load, with an image that `build_here` has made."""
-    safe = re.sub(r"[^a-z0-9.]", "-", tag)
-    file = cache() / "images" / f"{buildah.image_id(_local(tag))[:16]}-{safe}.tar"
     with exclusive(cache() / "image.lock"):
+        identity = buildah.image_id(_local(tag))
+        safe = re.sub(r"[^a-z0-9.]", "-", tag)
+        file = cache() / "images" / f"{identity[:16]}-{safe}.tar"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             name = tag if "/" in tag else f"docker.io/library/{tag}"
-            buildah.export(_local(tag), file, name)
-            _keep_newest(file.parent)
+            buildah.export(identity, file, name)
+        file.touch()
+        _keep_newest(file.parent)
     return file
 
 
@@ -98,7 +113,9 @@ def _local(tag: str) -> str:
 
 def _keep_newest(folder: Path) -> None:
     """An image is 350 MB: of earlier ones a few are enough."""
-    files = sorted(folder.glob("*-*spillover*.tar"), key=lambda file: file.stat().st_mtime)
+    for left in folder.glob("*.unfinished"):
+        left.unlink()
+    files = sorted(folder.glob("*.tar"), key=lambda file: file.stat().st_mtime)
     for file in files[:-_KEPT]:
         file.unlink()
 
@@ -119,7 +136,7 @@ def _id(builder: str, tag: str) -> str:
         "podman": ["podman", "image", "inspect", "--format={{.Id}}", tag],
         "buildah": ["buildah", "inspect", "--type=image", "--format={{.FromImageID}}", tag],
     }[builder]
-    ended = subprocess.run(
-        words, capture_output=True, text=True, timeout=60, env=dict(os.environ), check=True
-    )
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    if ended.returncode:
+        raise ClusterError(f"{' '.join(words)}: {ended.stderr.strip()}")
     return ended.stdout.strip()

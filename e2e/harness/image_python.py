@@ -5,10 +5,10 @@ the machine's. The base stays as it is; what is written to it goes with the name
 """
 
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from harness import standin
 from harness.node import host
@@ -39,11 +39,19 @@ exec chroot . "$@"
 """
 
 
+SKIPPED = 77
+"""The exit status where there can be no such environment."""
+
+
 def run(arguments: Sequence[str]) -> int:
-    """`./dev ARGUMENTS` on the image's Python. Returns its exit status."""
+    """Becomes `./dev ARGUMENTS` on the image's Python. Returns only where it cannot."""
     if reason := host.obstacle():
-        print(f"skipped on the image's Python: {reason}", file=sys.stderr)
-        return 0
+        print(f"not on the image's Python: {reason}", file=sys.stderr)
+        return SKIPPED
+    return _become(arguments)
+
+
+def _become(arguments: Sequence[str]) -> NoReturn:
     place = cache() / "image-python"
     place.mkdir(parents=True, exist_ok=True)
     command = ["unshare", "--mount", "--propagation=private", "sh", "-c", _SCRIPT, "sh"]
@@ -51,13 +59,14 @@ def run(arguments: Sequence[str]) -> int:
     command += [standin.PYTHON, str(ROOT / "dev"), *arguments]
     environment = {name: value for name, value in os.environ.items() if name[:6] != "PYTHON"}
     environment |= {"PATH": host.search_path(), "SPILLOVER_VENV": ENVIRONMENT}
-    return subprocess.run(command, env=environment, check=False).returncode
+    # In our place: Ctrl-C reaches pytest, which has the time to take its clusters down.
+    os.execvpe("unshare", command, environment)  # noqa: S607 - any
 
 
 def _shared() -> list[Path]:
     """What the base sees of the machine, by the same paths."""
     wanted = [Path(each) for each in ("/dev", "/proc", "/sys", "/tmp")]  # noqa: S108 - the machine's
-    wanted += [ROOT, ROOT.parent / "shared", cache(), Path.home() / ".cache" / "pip"]
+    wanted += [ROOT, cache(), Path.home() / ".cache" / "pip"]
     wanted += [Path(each) for each in ("/etc/hosts", "/etc/resolv.conf", "/etc/pip.conf")]
     wanted += [Path("/etc/ssl/certs")]  # the authorities that this machine trusts
     if links := os.environ.get("PIP_FIND_LINKS"):

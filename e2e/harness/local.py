@@ -48,7 +48,9 @@ class LocalCluster(Client, ABC):
         with exclusive(machine_lock("addresses")):
             taken = {file.read_text() for file in clusters().glob("*/index")}
             index = next(
-                n for n in range(1, _ADDRESSES) if str(n) not in taken and _is_unused(address(n, 0))
+                n
+                for n in range(1, _ADDRESSES)
+                if str(n) not in taken and not link(n).exists() and _is_unused(address(n, 0))
             )
             try:
                 self.folder.mkdir(parents=True)
@@ -102,6 +104,11 @@ class LocalCluster(Client, ABC):
             if time.monotonic() > deadline:
                 raise ClusterError(f"{what} was not ready after {seconds:.0f} s")
             time.sleep(_POLL_SECONDS)
+
+
+def link(index: int) -> Path:
+    """The network interface of a cluster with a real node."""
+    return Path(f"/sys/class/net/spill{index}")
 
 
 def address(index: int, pod: int) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.changes import webhook_client
 from harness.pods import Pod
 
 Object = dict[str, Any]
@@ -92,6 +93,6 @@ def _redirected(configuration: Object, by_name: Mapping[str, Service]) -> Object
     for webhook in configuration["webhooks"]:
         asked = webhook["clientConfig"]["service"]
         service = by_name[asked["name"]]
-        url = f"https://{service.address}:{service.port}{asked['path']}"
-        webhooks.append({**webhook, "clientConfig": {"url": url}})
+        client = webhook_client(asked, service.address, service.port)
+        webhooks.append({**webhook, "clientConfig": client})
     return {**configuration, "webhooks": webhooks}

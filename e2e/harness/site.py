@@ -49,13 +49,16 @@ def on_a_node(cluster: NodeCluster) -> Iterator[Site]:
 
 
 @contextmanager
-def on_kind(name: str) -> Iterator[Site]:
+def on_kind(name: str) -> Iterator[tuple[KindCluster, Site]]:
     """A kind cluster."""
     with tempfile.TemporaryDirectory() as folder:
         cluster = KindCluster(name, Path(folder))
         cluster.up()
         try:
-            yield _installed(cluster, cluster.node, Path(folder), {}, cluster.load)
+            yield cluster, _installed(cluster, cluster.node, Path(folder), {}, cluster.load)
+        except BaseException:
+            cluster.keep_logs()
+            raise
         finally:
             cluster.down()
 
@@ -72,6 +75,7 @@ def _installed(
     programs = control_plane().folder
     environment = {
         **settings,
+        "NO_PROXY": "*",
         "KUBECONFIG": str(client.kubeconfig),
         # ./dev runs on the Python that runs us: with another it would make its environment anew.
         "PATH": f"{programs}:{Path(sys.base_prefix) / 'bin'}:{search_path()}",

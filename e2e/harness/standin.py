@@ -6,7 +6,6 @@ the tests run on the image's Python, without a container.
 
 import hashlib
 import os
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -49,16 +48,19 @@ def _made() -> Path:
     if not (place / "complete").exists():
         with exclusive(cache() / "base.lock"):
             if not (place / "complete").exists():
-                shutil.rmtree(place, ignore_errors=True)
-                place.mkdir(parents=True)
-                _make(place / "root")
+                place.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(dir=place, prefix="unfinished-") as unfinished:
+                    _make(Path(unfinished) / "root")
+                    (Path(unfinished) / "root").rename(place / "root")
                 (place / "complete").touch()
     return place
 
 
 def _make(root: Path) -> None:
-    command = ["debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}"]
-    command += [_SUITE, str(root), *_mirror()]
+    # It mounts /proc and /sys below the root: in namespaces of its own nothing stays mounted.
+    command = ["unshare", "--mount", "--pid", "--propagation=private", "--fork", "--kill-child"]
+    command += ["debootstrap", "--variant=minbase", "--force-check-gpg"]
+    command += [f"--include={','.join(_PACKAGES)}", _SUITE, str(root), *_mirror()]
     with tempfile.TemporaryFile("w+") as log:
         ended = subprocess.run(
             command,

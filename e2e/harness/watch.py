@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from harness.client import Client, ClusterError
+from harness.client import Client, ClusterError, environment
 
 Object = dict[str, Any]
 
@@ -38,6 +38,7 @@ class Watch:
                 "--raw",
                 f"{self._path}?watch=1&resourceVersion={version}",
             ],
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
         )

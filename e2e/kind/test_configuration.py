@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from harness.build import kind_tools
-from harness.kind import CONFIGURATION, obstacle
+from harness.kind import CONFIGURATION, node_image, obstacle
 from harness.places import ROOT
 
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yaml"
@@ -111,3 +111,9 @@ def test_what_is_missing_here_is_said() -> None:
     """Where there is an engine, `./dev test kind` runs the scenarios."""
     reason = obstacle()
     assert reason is None or reason.startswith("kind needs Docker")
+
+
+def test_the_node_image_is_that_of_the_release() -> None:
+    """kind knows the digest of the image that it was released with."""
+    binary = Path(kind_tools().binary("kind")).read_bytes()
+    assert node_image().encode() in binary

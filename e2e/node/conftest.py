@@ -3,6 +3,7 @@
 import re
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,15 @@ from harness.node import host
 from harness.node.cluster import NodeCluster
 from harness.site import Site, on_a_node, on_kind
 
+_SECONDS = 1800
+"""The first test of a run pays for the cluster: a base, an image, a node."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(_SECONDS))
+
 
 @pytest.fixture(scope="session")
 def site(request: pytest.FixtureRequest, cluster_name: str) -> Iterator[Site]:
@@ -19,13 +29,18 @@ def site(request: pytest.FixtureRequest, cluster_name: str) -> Iterator[Site]:
     if request.config.getoption("--containers") == "kind":
         if reason := kind.obstacle():
             pytest.skip(reason)
-        with on_kind(f"{cluster_name}-kind") as site:
+        with on_kind(f"{cluster_name}-kind") as (cluster, site):
             yield site
+            if request.session.testsfailed:
+                cluster.keep_logs()
         return
     if reason := host.obstacle():
         pytest.skip(reason)
-    with on_a_node(NodeCluster(f"{cluster_name}-node")) as site:
+    node = NodeCluster(f"{cluster_name}-node")
+    with on_a_node(node) as site:
         yield site
+        if request.session.testsfailed:
+            node.keep_logs()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ unit's labels and annotations: API servers from 1.35 on copy both onto the pod (
 PodTopologyLabelsAdmission). Older ones copy annotations only, and get the labels in a patch before.
 """
 
+import logging
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from spillover.core.pods import UNIT_ANNOTATION, Pod, pod_from_wire
 from spillover.core.taints import tolerated
 from spillover.kube.session import MERGE_PATCH, ApiError, ApiSession, NoAnswerError, NotSentError
 
+_log = logging.getLogger(__name__)
+
 FENCE_ANNOTATION = "spillover.dev/fence"
 """Written only to change an unbound pod's version, when the outcome of a Binding is unknown."""
 
@@ -25,6 +28,7 @@ REPLACED_LABELS_ANNOTATION = "spillover.dev/replaced-labels"
 the value it had before or null. If that binding fails, the next one starts from there."""
 
 _FENCE_SECONDS = 10.0
+_VERSION_SECONDS = 3.0
 _NO_TIME = "there was no time left for the binding"
 _FIRST_WITH_LABELS = (1, 35)
 
@@ -183,13 +187,14 @@ class Binder:
             return None
 
     async def _are_labels_copied(self, order: Order) -> bool:
-        """Raises NotSentError while the API server's version cannot be read."""
+        """Raises NotSentError while the API server does not answer."""
         if self._labels_in_binding is None:
+            seconds = min(_VERSION_SECONDS, self._left(order))
             try:
-                found = await labels_in_binding(self._session, self._left(order))
+                self._labels_in_binding = await labels_in_binding(self._session, seconds)
             except (ApiError, NoAnswerError) as error:
-                raise NotSentError(f"the API server's version is not known: {error}") from error
-            self._labels_in_binding = found
+                _log.warning("the API server's version is not known: %s", error)
+                raise NotSentError(str(error)) from error
         return self._labels_in_binding
 
     async def _prepare(self, order: Order) -> int | Bound | Refused | Changed:
@@ -236,15 +241,23 @@ class _Version(msgspec.Struct):
 
 
 async def labels_in_binding(session: ApiSession, seconds: float) -> bool:
-    """Whether this API server copies a Binding's labels onto the pod by default. Raises ApiError,
-    and NoAnswerError when there is no answer within so many seconds."""
-    content = await session.request("GET", "/version", seconds=seconds)
+    """Whether this API server copies a Binding's labels onto the pod by default. False, which is
+    right everywhere but takes a patch more, where it does not tell its version. Raises ApiError
+    for a fault of the server, and NoAnswerError when there is no answer within so many seconds."""
+    try:
+        content = await session.request("GET", "/version", seconds=seconds)
+    except ApiError as error:
+        if error.status >= 500 or error.status == 429:
+            raise
+        _log.warning("labels are patched before each binding: GET /version: %s", error)
+        return False
     try:
         version = msgspec.json.decode(content, type=_Version)
         # Providers write the minor version as "35+".
         found = (int(version.major), int(version.minor.rstrip("+")))
     except (msgspec.MsgspecError, ValueError) as error:
-        raise NoAnswerError(f"/version: {error}") from error
+        _log.warning("labels are patched before each binding: /version: %s", error)
+        return False
     return found >= _FIRST_WITH_LABELS
 
 

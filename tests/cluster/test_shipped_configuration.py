@@ -174,3 +174,13 @@ def test_another_change_would_be_found(
 def test_every_deployment_is_known(objects: list[Object]) -> None:
     found = {component_of(each) for each in objects if each["kind"] == "Deployment"}
     assert found == {"scheduler", "webhook"}
+
+
+def test_liveness_begins_when_a_container_has_started(objects: list[Object]) -> None:
+    """A start on a busy node takes minutes. Without a startup probe liveness ends it."""
+    for deployment in (each for each in objects if each["kind"] == "Deployment"):
+        for container in deployment["spec"]["template"]["spec"]["containers"]:
+            probe = container["startupProbe"]
+            assert probe["httpGet"] == container["livenessProbe"]["httpGet"]
+            assert probe["periodSeconds"] * probe["failureThreshold"] >= 240
+            assert "initialDelaySeconds" not in container["livenessProbe"]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harness import processes
 from harness.client import ClusterError
+from harness.local import link
 from harness.node.host import search_path
 
 NODE_NAME = "real-1"
@@ -86,8 +87,9 @@ class Box:
         return process
 
     def disconnect(self) -> None:
-        """Removes the network interface outside. The kernel does too, but later."""
-        _outside(["ip", "link", "delete", self._link], check=False)
+        """Removes the network interface outside, if it was made. The kernel does too, but later."""
+        if (self.folder / "link").exists():
+            _outside(["ip", "link", "delete", self._link], check=False)
 
     def command(self, words: Sequence[str]) -> list[str]:
         """The words that run a command in the box, from outside."""
@@ -144,7 +146,7 @@ class Box:
 
     @property
     def _link(self) -> str:
-        return f"spill{self.index}"
+        return link(self.index).name
 
     def _pid(self) -> int:
         return int((self.folder / "box.pid").read_text())
@@ -155,12 +157,12 @@ class Box:
         for name, value in _KERNEL_SETTINGS.items():
             (settings / name).parent.mkdir(parents=True, exist_ok=True)
             (settings / name).write_text(f"{value}\n")
-        link = self._link
+        peer = ["peer", "name", "eth0", "netns", str(self._pid())]
+        _outside(["ip", "link", "add", self._link, "type", "veth", *peer])
+        (self.folder / "link").touch()
         for words in (
-            ["ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns",
-             str(self._pid())],
-            ["ip", "address", "add", f"{self.outside}/24", "dev", link],
-            ["ip", "link", "set", link, "up"],
+            ["ip", "address", "add", f"{self.outside}/24", "dev", self._link],
+            ["ip", "link", "set", self._link, "up"],
         ):  # fmt: skip
             _outside(words)
         script = _SET_UP.format(

@@ -1,7 +1,10 @@
 """The control groups of one node, below a group of its own, and their removal."""
 
 import time
+from hashlib import blake2b
 from pathlib import Path
+
+from harness.places import cache
 
 _ROOT = Path("/sys/fs/cgroup")
 _SECONDS = 20.0
@@ -16,10 +19,9 @@ def make(name: str) -> str:
             if (group / setting).exists() and not (group / setting).read_text().strip():
                 (group / setting).write_text((hierarchy / setting).read_text())
     if _is_unified():
-        controllers = (_ROOT / "cgroup.controllers").read_text().split()
-        wanted = " ".join(f"+{each}" for each in controllers)
-        for group in (_ROOT, _ROOT / _group(name)):
-            (group / "cgroup.subtree_control").write_text(wanted)
+        group = _ROOT / _group(name)
+        for controller in (group / "cgroup.controllers").read_text().split():
+            (group / "cgroup.subtree_control").write_text(f"+{controller}")
     return f"/{_group(name)}"
 
 
@@ -63,7 +65,9 @@ def _removed(group: Path) -> bool:
 
 
 def _group(name: str) -> str:
-    return f"spillover-{name}"
+    """Of one cluster, whoever else has one of the same name in another cache folder."""
+    place = blake2b(str(cache()).encode(), digest_size=4).hexdigest()
+    return f"spillover-{name}-{place}"
 
 
 def _is_unified() -> bool:

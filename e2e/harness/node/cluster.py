@@ -65,10 +65,12 @@ class NodeCluster(LocalCluster):
     def down(self) -> None:
         """Ends all its processes and removes what it has on this machine."""
         processes.end_all(self.folder)
-        if (self.folder / "index").exists():
-            self.box().disconnect()
-        cgroups.remove(self.name)
-        super().down()
+        try:
+            if (self.folder / "index").exists():
+                self.box().disconnect()
+            cgroups.remove(self.name)
+        finally:
+            super().down()
 
     def load(self, archive: Path) -> None:
         """Puts an image where the kubelet finds it."""
@@ -98,6 +100,13 @@ class NodeCluster(LocalCluster):
     def kill(self, container: str) -> None:
         """Ends a container's processes at once. The kubelet starts it again."""
         self.box().run(*runtime.ctr("tasks", "kill", "--signal=SIGKILL", "--all", container))
+
+    def pause(self, container: str) -> None:
+        """Its processes get no time any more, until `resume`."""
+        self.box().run(*runtime.ctr("tasks", "pause", container))
+
+    def resume(self, container: str) -> None:
+        self.box().run(*runtime.ctr("tasks", "resume", container))
 
     def stop(self, component: str) -> None:
         """Ends a part of the control plane at once, until `start_again`."""

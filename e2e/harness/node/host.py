@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+from functools import cache
 from pathlib import Path
 
 from harness.places import ROOT
@@ -37,8 +39,36 @@ def obstacle() -> str | None:
             f"a real node needs {', '.join(missing)}; on Debian 12:"
             f" apt-get install --no-install-recommends {packages}"
         )
-    if not Path("/sys/fs/cgroup").is_dir():
-        return "a real node needs cgroups in /sys/fs/cgroup"
+    return _tried()
+
+
+_TRIAL = """
+set -e
+mount -t tmpfs trial /mnt
+mkdir /mnt/lower /mnt/upper /mnt/work /mnt/root
+mount -t overlay -o lowerdir=/mnt/lower,upperdir=/mnt/upper,workdir=/mnt/work overlay /mnt/root
+group=$(ls -d /sys/fs/cgroup/memory /sys/fs/cgroup 2>/dev/null | head -n 1)/spillover-trial-$1
+mkdir "$group"
+rmdir "$group"
+"""
+
+
+@cache
+def _tried() -> str | None:
+    """Root in a container may have all programs, and no right to namespaces, mounts and groups."""
+    command = ["unshare", "--mount", "--net", "--pid", "--uts", "--fork", "--propagation=private"]
+    command += ["sh", "-c", _TRIAL, "sh", str(os.getpid())]
+    tried = subprocess.run(
+        command,
+        env={"PATH": search_path()},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if tried.returncode:
+        return f"a real node needs namespaces, mounts and control groups: {tried.stderr.strip()}"
     return None
 
 

@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 import yaml
@@ -156,7 +157,9 @@ def images(control_plane: Programs) -> list[Path]:
 
 def _of_one_program(name: str, program: Path, path: str, settings: list[str]) -> Path:
     """An image with nothing but a program that needs nothing else."""
-    key = f"{program.parent.name}-{int(program.stat().st_mtime)}"
+    content = program.read_bytes()
+    summary = blake2b(" ".join((name, path, *settings)).encode() + content, digest_size=8)
+    key = summary.hexdigest()
     file = cache() / "images" / f"{Path(path).name}-{key}.tar"
     with exclusive(cache() / "image.lock"):
         if not file.exists():
@@ -164,7 +167,7 @@ def _of_one_program(name: str, program: Path, path: str, settings: list[str]) ->
             with tempfile.TemporaryDirectory(dir=file.parent) as place:
                 target = Path(place) / "root" / path
                 target.parent.mkdir(parents=True)
-                target.write_bytes(program.read_bytes())
+                target.write_bytes(content)
                 target.chmod(0o755)
                 archive = Path(place) / "root.tar"
                 buildah.pack(Path(place) / "root", archive)
