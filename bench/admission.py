@@ -96,7 +96,7 @@ async def server(port: int) -> None:
         Admitting(policies, Namespaces(), AdmissionDefaults(), ()),
         Reviewing(policies, nodes, ApiSession(Credentials())),
         Readiness([]),
-        Metrics(lambda: 0.0),
+        Metrics(lambda: 0.0, ()),
     )
     app.add_routes([web.post("/least", least)])
     served = Served()

@@ -78,7 +78,9 @@ async def server(kubeconfig: Path, port: int, *, controller: bool) -> None:
         statuses = Statuses(session, lambda: datetime.now(UTC))
         watches = reflectors(session, cache, statuses, chance, clock)
         ready, metrics = Readiness(watches), Metrics(cache, watches)
-        aside = beside_answers(cache, session, statuses, metrics, lambda: True, clock, chance)
+        aside = beside_answers(
+            cache, session, statuses, metrics, watches, lambda: True, clock, chance
+        )
         binder = Binder(session, labels_in_binding=True, clock=clock)
         app = scheduler_app(
             Filtering(cache, metrics, aside.decisions),

@@ -50,6 +50,7 @@ async def run(settings: Settings) -> int:
             session,
             statuses,
             metrics,
+            watches,
             lambda: leader.leading.may_bind_until() > clock(),
             clock,
             chance,

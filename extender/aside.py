@@ -1,9 +1,10 @@
 """What the extender does beside its answers, put together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
+from typing import Any
 
 from prometheus_client import Counter
 
@@ -17,8 +18,10 @@ from spillover.controller.recorder import Recorder
 from spillover.controller.rounds import Rounds
 from spillover.controller.statuses import Statuses
 from spillover.controller.unit_series import UnitSeries
+from spillover.controller.unreadable import UnreadableObjects
 from spillover.controller.wait_marks import WaitMarks
 from spillover.core.cache import SchedulingCache
+from spillover.kube.reflector import Reflector
 from spillover.kube.session import ApiSession
 
 _UPKEEP_AT_ONCE = 3
@@ -41,6 +44,7 @@ def beside_answers(
     session: ApiSession,
     statuses: Statuses,
     metrics: Metrics,
+    watches: Sequence[Reflector[Any]],
     leads: Callable[[], bool],
     clock: Callable[[], float],
     random: Random,
@@ -66,6 +70,7 @@ def beside_answers(
                 "rounds": rounds.run,
                 "events": recorder.run,
                 "earlier pods": EarlierPods(cache, session, _now).run,
+                "unreadable objects": UnreadableObjects(watches, recorder).run,
             },
             reset=reset,
             failed=failed,

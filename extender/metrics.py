@@ -3,12 +3,11 @@
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from spillover.core.cache import SchedulingCache
 from spillover.core.claims import Place
 from spillover.kube.reflector import Reflector
+from spillover.kube.watch_metrics import WatchMetrics
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 15)
 _WAITS = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
@@ -117,7 +116,7 @@ class Metrics:
         )
         for place in Place:
             self._bound.labels(place)  # from 0 on: the first increase would be missed otherwise
-        self.registry.register(_Watches(tuple(reflectors)))
+        self.registry.register(WatchMetrics(tuple(reflectors)))
 
     def bound(self, place: Place, seconds: float) -> None:
         """A pod was bound, so long after its creation."""
@@ -129,23 +128,3 @@ class Metrics:
         for outcome in ("written", "failed"):
             counter.labels(outcome)
         return counter
-
-
-class _Watches(Collector):
-    def __init__(self, reflectors: tuple[Reflector[object], ...]) -> None:
-        self._reflectors = reflectors
-
-    def collect(self) -> Iterable[Metric]:
-        relists = CounterMetricFamily(
-            "spillover_reflector_relists_total", "Complete lists taken.", labels=["path"]
-        )
-        lag = GaugeMetricFamily(
-            "spillover_reflector_lag_seconds",
-            "Time since the API server was last heard of. It sends a bookmark every minute.",
-            labels=["path"],
-        )
-        for reflector in self._reflectors:
-            relists.add_metric([reflector.path], reflector.relists)
-            lag.add_metric([reflector.path], reflector.silence())
-        yield relists
-        yield lag

@@ -15,8 +15,9 @@ from spillover.core.cache import SchedulingCache
 from spillover.core.dialects import load
 from spillover.core.nodes import Node, node_from_wire
 from spillover.core.pods import Pod, pod_from_wire
-from spillover.core.policy import InvalidPolicy, LoadedPolicy, PolicyKey
+from spillover.core.policy import InvalidPolicy, LoadedPolicy, PolicyKey, unreadable_policy
 from spillover.core.workloads import WORKLOAD_KINDS, Workload, workload_from_wire
+from spillover.kube.reading import Unreadable
 from spillover.kube.reflector import Reflector
 from spillover.kube.session import ApiSession
 
@@ -40,6 +41,9 @@ class PodSink:
     def keep(self, items: list[Pod], version: int) -> None:
         self._cache.keep_pods({item.uid for item in items}, version)
 
+    def unreadable(self, found: Unreadable) -> Pod:
+        return self._cache.unreadable_pod(found.identity, found.reason)
+
 
 class NodeSink:
     def __init__(self, cache: SchedulingCache) -> None:
@@ -53,6 +57,9 @@ class NodeSink:
 
     def keep(self, items: list[Node], version: int) -> None:  # noqa: ARG002 - a Sink's
         self._cache.keep_nodes({item.name for item in items})
+
+    def unreadable(self, found: Unreadable) -> None:
+        self._cache.drop_node(found.identity.name)
 
 
 class PolicyItem(NamedTuple):
@@ -89,6 +96,12 @@ class PolicySink:
             self._forget(key)
         self._cache.keep_policies(self._group, listed)
 
+    def unreadable(self, found: Unreadable) -> PolicyItem:
+        key = PolicyKey(self._group, found.identity.namespace, found.identity.name)
+        before = self._cache.policies.get(key)
+        policy = unreadable_policy(found.identity, self._group, found.reason, before)
+        return PolicyItem(policy, found.identity.version, {})
+
     def _forget(self, key: PolicyKey) -> None:
         self._said.pop(key, None)
         self._statuses.forget(key)
@@ -120,6 +133,9 @@ class WorkloadSink:
 
     def keep(self, items: list[Workload], version: int) -> None:  # noqa: ARG002 - a Sink's
         self._cache.keep_workloads(self._kind, {item.uid for item in items})
+
+    def unreadable(self, found: Unreadable) -> None:
+        self._cache.drop_workload(found.identity.uid)
 
 
 def reflectors(

@@ -43,9 +43,9 @@ async def run(settings: Settings) -> int:
     policies, namespaces = PolicyIndex(), Namespaces()
     nodes = NodeIndex(settings.conventions())
     served = Served()
-    metrics = Metrics(served.expires)
     async with ApiSession(Credentials(settings.kubeconfig)) as session:
         watches = reflectors(session, policies, nodes, namespaces, chance, clock)
+        metrics = Metrics(served.expires, watches)
         ready = Readiness(watches)
         app = admission_app(
             Admitting(policies, namespaces, settings.defaults(), settings.excluded_namespaces),

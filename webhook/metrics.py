@@ -1,8 +1,12 @@
 """The webhook's metrics, in Prometheus' text format."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from spillover.kube.reflector import Reflector
+from spillover.kube.watch_metrics import WatchMetrics
 
 _SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 
@@ -10,8 +14,11 @@ _SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 class Metrics:
     """`certificate_expires` tells when, in seconds since 1970; 0 where it is not known."""
 
-    def __init__(self, certificate_expires: Callable[[], float]) -> None:
+    def __init__(
+        self, certificate_expires: Callable[[], float], watches: Sequence[Reflector[Any]]
+    ) -> None:
         self.registry = CollectorRegistry()
+        self.registry.register(WatchMetrics(watches))
         self.reviews = Counter(
             "spillover_admission_reviews_total",
             "Answers to the API server: patched, allowed or refused.",

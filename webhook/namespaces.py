@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from spillover.api.kubernetes import NamespaceObject
+from spillover.kube.reading import Unreadable
 
 Namespace = tuple[str, Mapping[str, str]]
 """Name, and its annotations and labels together; a label comes before an annotation."""
@@ -32,3 +33,6 @@ class Namespaces:
         listed = {name for name, _ in items}
         for name in self._known.keys() - listed:
             del self._known[name]
+
+    def unreadable(self, found: Unreadable) -> None:
+        self._known.pop(found.identity.name, None)

@@ -111,7 +111,7 @@ class Reviewing:
             return []
 
 
-def _read(raw: msgspec.Raw) -> dict[str, Any] | None:
+def _read(raw: bytes | msgspec.Raw) -> dict[str, Any] | None:
     return _OBJECTS.decode(raw)
 
 
@@ -137,5 +137,5 @@ def _keys(selector: _LabelSelector | None) -> list[str]:
     return sorted({*(selector.match_labels or {}), *expressions})
 
 
-def _pod(raw: msgspec.Raw) -> Pod:
+def _pod(raw: bytes | msgspec.Raw) -> Pod:
     return pod_from_wire(msgspec.json.decode(raw, type=PodObject))

@@ -12,7 +12,8 @@ from spillover.api.kubernetes import NamespaceObject, NodeObject
 from spillover.core.dialects import load
 from spillover.core.matching import PolicyIndex
 from spillover.core.nodes import Node, NodeIndex, node_from_wire
-from spillover.core.policy import LoadedPolicy
+from spillover.core.policy import LoadedPolicy, PolicyKey, unreadable_policy
+from spillover.kube.reading import Unreadable
 from spillover.kube.reflector import Reflector
 from spillover.kube.session import ApiSession
 from webhook.namespaces import Namespace, Namespaces, namespace_from_wire
@@ -35,6 +36,11 @@ class PolicySink:
         for key in set(self._policies.keys(self._group)) - {item.key for item in items}:
             self._policies.drop(key)
 
+    def unreadable(self, found: Unreadable) -> LoadedPolicy:
+        key = PolicyKey(self._group, found.identity.namespace, found.identity.name)
+        before = self._policies.get(key)
+        return unreadable_policy(found.identity, self._group, found.reason, before)
+
 
 class NodeSink:
     def __init__(self, nodes: NodeIndex) -> None:
@@ -49,6 +55,9 @@ class NodeSink:
     def keep(self, items: list[Node], version: int) -> None:  # noqa: ARG002 - a Sink's
         for name in self._nodes.names() - {item.name for item in items}:
             self._nodes.drop(name)
+
+    def unreadable(self, found: Unreadable) -> None:
+        self._nodes.drop(found.identity.name)
 
 
 def reflectors(

@@ -1,8 +1,9 @@
 """The CustomResourceDefinitions of both dialects, made from their wire types.
 
-Schemas carry types and descriptions only, and keep unknown fields at every level: the API server
-would otherwise refuse, one error at a time, what the webhook explains, and fields of the vendors
-that we do not know.
+Schemas carry types, bounds and descriptions only, and keep unknown fields at every level of `spec`:
+the API server would otherwise refuse, one error at a time, what the webhook explains, and fields of
+the vendors that we do not know. Beside `spec` and `status` no vendor's YAML has a field: there,
+unknown ones are dropped.
 """
 
 from collections.abc import Mapping
@@ -10,8 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from spillover.api import ack, vke
+from spillover.api import ack, bounds, vke
 
+_LONGEST = {"name": bounds.LONGEST_NAME, "podAnnotations": bounds.LONGEST_ANNOTATION}
+"""Of strings, by the name of the field that they are or stand in."""
 _PRESERVE = "x-kubernetes-preserve-unknown-fields"
 
 
@@ -176,10 +179,9 @@ def _crd(
                         "openAPIV3Schema": {
                             "type": "object",
                             "description": description,
-                            _PRESERVE: True,
                             "properties": {
                                 "spec": {
-                                    **_structural(schema, schema.get("$defs", {})),
+                                    **_structural("spec", schema, schema.get("$defs", {})),
                                     "description": "What the user wants.",
                                 },
                                 "status": _STATUS,
@@ -192,26 +194,35 @@ def _crd(
     }
 
 
-def _structural(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+def _structural(
+    name: str, schema: Mapping[str, Any], definitions: Mapping[str, Any]
+) -> dict[str, Any]:
     """A JSON schema as pydantic writes it, as a structural schema: references put in their place,
-    `null` and defaults left out."""
+    `null` and defaults left out, bounds added. `name` is the field's."""
     if "$ref" in schema:
-        name = schema["$ref"].rpartition("/")[2]
-        schema = {**definitions[name], **schema}
+        schema = {**definitions[schema["$ref"].rpartition("/")[2]], **schema}
     described = {"description": schema["description"]} if "description" in schema else {}
     choices = [choice for choice in schema.get("anyOf", ()) if choice.get("type") != "null"]
     if [choice.get("type") for choice in choices] == ["integer", "string"]:
         return {"x-kubernetes-int-or-string": True, **described}
     if choices:
-        return {**_structural(choices[0], definitions), **described}
+        return {**_structural(name, choices[0], definitions), **described}
     plain: dict[str, Any] = {"type": schema["type"], **described}
-    if schema["type"] == "array":
-        plain["items"] = _structural(schema["items"], definitions)
-    elif "properties" in schema:
-        plain[_PRESERVE] = True
-        plain["properties"] = {
-            name: _structural(part, definitions) for name, part in schema["properties"].items()
-        }
-    elif schema["type"] == "object":
-        plain["additionalProperties"] = _structural(schema["additionalProperties"], definitions)
+    match schema["type"]:
+        case "string":
+            plain["maxLength"] = _LONGEST.get(name, bounds.LONGEST_TEXT)
+        case "array":
+            plain["maxItems"] = bounds.LISTS[name]
+            plain["items"] = _structural("", schema["items"], definitions)
+        case "object" if "properties" in schema:
+            plain[_PRESERVE] = True
+            plain["properties"] = {
+                field: _structural(field, part, definitions)
+                for field, part in schema["properties"].items()
+            }
+        case "object":
+            plain["maxProperties"] = bounds.MOST_PAIRS
+            plain["additionalProperties"] = _structural(
+                name, schema["additionalProperties"], definitions
+            )
     return plain

@@ -11,7 +11,18 @@ class FieldError:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}"
+        return harmless(f"{self.path}: {self.message}")
+
+
+def harmless(text: str) -> str:
+    """The text, with what a terminal would act upon written out: an escape as \\x1b. Line breaks
+    stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode()
+        for each in text
+    )
 
 
 def field_path(parts: tuple[int | str, ...]) -> str:

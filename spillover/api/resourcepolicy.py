@@ -1,11 +1,13 @@
 """What both dialects of ResourcePolicy share: the object around the spec, and how it is parsed."""
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from spillover.api import bounds
 from spillover.api.errors import FieldError, field_path
 
 
@@ -42,10 +44,12 @@ Object = TypeVar("Object", bound=BaseModel)
 
 
 def parse(model: type[Object], raw: Mapping[str, Any]) -> Object | list[FieldError]:
-    """The typed object, or everything that is wrong with it. Never raises on bad input."""
+    """The typed object, or what is wrong with it, 20 errors at the most. Never raises on bad
+    input. What is too large is not parsed."""
+    if too_large := bounds.errors(raw.get("spec")):
+        return too_large
     try:
         return model.model_validate({"spec": {}, **raw})
     except ValidationError as error:
-        return sorted(
-            FieldError(field_path(problem["loc"]), problem["msg"]) for problem in error.errors()
-        )
+        found = islice(error.errors(), bounds.MOST_ERRORS)
+        return sorted(FieldError(field_path(each["loc"]), each["msg"]) for each in found)

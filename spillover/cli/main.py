@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from spillover.api.errors import harmless
 from spillover.cli.render import render_pod, render_policy
 from spillover.cli.snapshot import Snapshot, take
 from spillover.core.conventions import DEFAULT_PROVIDER_TAINTS, NodeConventions, label_pair
@@ -28,12 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Returns the exit status: 0, 1 for a failure, 2 for a wrong command line."""
     options = _parser().parse_args(arguments)
     try:
-        print(asyncio.run(_explain(options)), flush=True)  # noqa: T201 - a command's output
+        # Names and messages are what tenants write: a terminal must not act upon them.
+        text = harmless(asyncio.run(_explain(options)))
+        print(text, flush=True)  # noqa: T201 - a command's output
     except BrokenPipeError:  # such as `| head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ApiError, NoAnswerError, CredentialsError, NotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - likewise
+        print(harmless(f"error: {error}"), file=sys.stderr)  # noqa: T201 - likewise
         return 1
     return 0
 

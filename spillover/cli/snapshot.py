@@ -1,6 +1,6 @@
 """What the caller may see of a cluster, read once and put where decisions look."""
 
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -20,10 +20,11 @@ from spillover.core.dialects import load
 from spillover.core.fit import Capacity, capacity_of, in_use, misfit
 from spillover.core.nodes import Node, node_from_wire
 from spillover.core.pods import Pod, pod_from_wire
-from spillover.core.policy import LoadedPolicy
+from spillover.core.policy import LoadedPolicy, unreadable_policy
 from spillover.core.state import ClusterState
 from spillover.core.workloads import WORKLOAD_KINDS, Workload, workload_from_wire
 from spillover.kube.listing import list_all
+from spillover.kube.reading import Unreadable
 from spillover.kube.session import ApiError, ApiSession
 
 T = TypeVar("T")
@@ -78,23 +79,40 @@ async def take(
     cache = ClusterState(conventions, lambda: now, lambda: now, lambda: 0.0)
     unseen: list[str] = []
     scope = f"namespaces/{namespace}"
-    pods = await list_all(session, f"/api/v1/{scope}/pods", _pod)
+    unreadable: list[Unreadable] = []
+
+    def remark_on(kind: str) -> Callable[[Unreadable], None]:
+        return lambda found: unseen.append(
+            f"{kind} {found.identity.name} cannot be read: {found.reason}"
+        )
+
+    pods = await list_all(session, f"/api/v1/{scope}/pods", _pod, unreadable=unreadable.append)
     for dialect in (ack, vke):
         for policy in await _policies(session, scope, dialect.GROUP, dialect.VERSION):
             cache.put_policy(policy)
     for kind in WORKLOAD_KINDS:
         remark = f"{kind}: maxReplicasRatio may be taken of too few replicas"
-        read = list_all(session, f"/apis/apps/v1/{scope}/{kind}", partial(_workload, kind))
+        read = list_all(
+            session,
+            f"/apis/apps/v1/{scope}/{kind}",
+            partial(_workload, kind),
+            unreadable=remark_on(kind),
+        )
         for workload in await _allowed(read, unseen, remark) or ():
             cache.put_workload(workload)
     remark = "nodes: which ones a unit has, and whether pods fit on them, is not known"
-    nodes = await _allowed(list_all(session, "/api/v1/nodes", _node), unseen, remark) or []
+    read_nodes = list_all(session, "/api/v1/nodes", _node, unreadable=remark_on("node"))
+    nodes = await _allowed(read_nodes, unseen, remark) or []
     for node, _ in nodes:
         cache.put_node(node)
     remark = "pods of other namespaces: what is free on nodes is not known, and not looked at"
-    everywhere = await _allowed(list_all(session, "/api/v1/pods", _plain_pod), unseen, remark)
+    read_all = list_all(session, "/api/v1/pods", _plain_pod)
+    everywhere = await _allowed(read_all, unseen, remark)
     for pod in everywhere if everywhere is not None else [pod for pod, _ in pods]:
         cache.put_pod(pod)
+    for found in unreadable:  # they keep their slots
+        remark_on("pod")(found)
+        cache.put_pod(cache.unreadable_pod(found.identity, found.reason))
     cache.resume_nominations()
     return Snapshot(
         cache=cache,
@@ -110,12 +128,18 @@ async def _policies(
     session: ApiSession, scope: str, group: str, version: str
 ) -> list[LoadedPolicy]:
     """A dialect whose CRD is not installed has none."""
+    unreadable: list[Unreadable] = []
     try:
-        return await list_all(
+        read = await list_all(
             session,
             f"/apis/{group}/{version}/{scope}/resourcepolicies",
             lambda raw: load(msgspec.json.decode(raw, type=dict[str, Any]), group),
+            unreadable=unreadable.append,
         )
+        return [
+            *read,
+            *(unreadable_policy(each.identity, group, each.reason, None) for each in unreadable),
+        ]
     except ApiError as error:
         if error.status == 404:
             return []
@@ -133,22 +157,22 @@ async def _allowed(reading: Awaitable[list[T]], unseen: list[str], what: str) ->
         return None
 
 
-def _pod(raw: msgspec.Raw) -> tuple[Pod, ConstrainedPod]:
+def _pod(raw: bytes | msgspec.Raw) -> tuple[Pod, ConstrainedPod]:
     return (
         _plain_pod(raw),
         msgspec.json.decode(raw, type=ConstrainedPod),
     )
 
 
-def _plain_pod(raw: msgspec.Raw) -> Pod:
+def _plain_pod(raw: bytes | msgspec.Raw) -> Pod:
     return pod_from_wire(msgspec.json.decode(raw, type=PodObject))
 
 
-def _node(raw: msgspec.Raw) -> tuple[Node, Capacity]:
+def _node(raw: bytes | msgspec.Raw) -> tuple[Node, Capacity]:
     node = node_from_wire(msgspec.json.decode(raw, type=NodeObject))
     wire = msgspec.json.decode(raw, type=NodeCapacity)
     return node, capacity_of(node.name, node.labels, wire)
 
 
-def _workload(kind: str, raw: msgspec.Raw) -> Workload:
+def _workload(kind: str, raw: bytes | msgspec.Raw) -> Workload:
     return workload_from_wire(msgspec.json.decode(raw, type=WorkloadObject), kind)

@@ -1,7 +1,8 @@
 """Telling people by Events, but not too often.
 
 The same about the same object is told once in the time that the API server keeps an Event; each
-kind of object has a budget, so that a crowd of pods does not silence what is said of policies.
+kind of object has a budget, so that a crowd of pods does not silence what is said of policies, and
+each namespace has a share of it, so that no tenant silences the others.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from datetime import datetime
 from hashlib import blake2b
 from random import Random
 
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 
 from spillover.core.happenings import Happening
 from spillover.kube.backoff import Backoff
@@ -24,6 +25,11 @@ REPEAT_SECONDS = 3900.0
 anew after that."""
 BURST = 200
 PER_SECOND = 10.0
+"""Of each kind of object, in the whole cluster."""
+NAMESPACE_BURST = 50
+NAMESPACE_PER_SECOND = 1.0
+"""Likewise, in one namespace: a tenant cannot use up what is for all."""
+_MOST_NAMESPACES = 10_000
 _MOST_TOLD = 50_000
 _TRIES = 3
 _LOOK_SECONDS = 0.1
@@ -74,6 +80,8 @@ class Recorder:
         self._budgets = {
             kind: Budget(BURST, PER_SECOND, clock) for kind in ("Pod", "ResourcePolicy")
         }
+        self._clock = clock
+        self._of_namespaces: LRUCache[tuple[str, str], Budget] = LRUCache(_MOST_NAMESPACES)
         self._queue: deque[tuple[str, Event]] = deque()  # bounded by the budgets
 
     def __len__(self) -> int:
@@ -85,7 +93,7 @@ class Recorder:
         key = _digest(regarding.uid, happening.reason, happening.note)
         if key in self._told:
             return
-        if len(self._queue) >= 2 * BURST or not self._budgets[regarding.kind].take():
+        if len(self._queue) >= 2 * BURST or not self._may_tell(regarding):
             self._report("dropped")
             return
         self._told[key] = True
@@ -98,6 +106,14 @@ class Recorder:
             is_warning=happening.is_trouble,
         )
         self._queue.append((key, event))
+
+    def _may_tell(self, regarding: Regarding) -> bool:
+        key = (regarding.kind, regarding.namespace)
+        own = self._of_namespaces.get(key)
+        if own is None:
+            own = Budget(NAMESPACE_BURST, NAMESPACE_PER_SECOND, self._clock)
+            self._of_namespaces[key] = own
+        return own.take() and self._budgets[regarding.kind].take()
 
     def reset(self) -> None:
         """Before and after a term: what was not written is no news any more."""

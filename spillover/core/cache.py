@@ -30,6 +30,9 @@ class SchedulingCache(ClusterState):
 
     def obstacle(self, pod: Pod) -> str | None:
         """Why nothing can be decided for a pod that the scheduler believes to be waiting."""
+        known = self._pods.get(pod.uid)
+        if known is not None and known.unreadable and known.version >= pod.version:
+            return f"Spillover cannot read this pod: {known.unreadable}"
         if pod.scheduler not in self._schedulers:
             return f"the pod's scheduler {pod.scheduler!r} is not in the extender's --schedulers"
         if obstacle := self.term.obstacle(pod.namespace, pod.epoch):

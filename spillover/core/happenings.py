@@ -17,6 +17,7 @@ class Reason(StrEnum):
     WAITING_FOR_UNIT = "WaitingForUnit"
     UNIT_AT_MAX = "UnitAtMax"
     NO_CAPACITY = "NoCapacity"
+    UNREADABLE = "Unreadable"
 
 
 @dataclass(frozen=True, slots=True)

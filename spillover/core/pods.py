@@ -1,9 +1,10 @@
 """What Spillover knows of a pod."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spillover.api.kubernetes import PodObject, PodSpec, Toleration, parse_version
+from spillover.api.partial import Identity
 from spillover.core.resources import Requests, pod_requests
 from spillover.core.workloads import owner_of
 
@@ -61,6 +62,9 @@ class Pod:
     may_preempt: bool
     started: bool
     ready: bool
+    unreadable: str = ""
+    """Why the newest version does not decode; empty if it does. Such a pod keeps its slot and is
+    not placed."""
 
     @property
     def epoch(self) -> int:
@@ -110,6 +114,47 @@ def pod_from_wire(wire: PodObject) -> Pod:
         may_preempt=spec.preemption_policy != "Never",
         started=status.phase not in ("", "Pending"),
         ready=any(c.type == "Ready" and c.status == "True" for c in status.conditions or ()),
+    )
+
+
+def unreadable_pod(found: Identity, reason: str, before: Pod | None) -> Pod:
+    """What stands for a pod whose newest version does not decode. `before` is the pod as it was
+    last read: whatever cannot be known now stays."""
+    if before is None:
+        before = Pod(
+            uid=found.uid,
+            namespace=found.namespace,
+            name=found.name,
+            version=found.version,
+            labels=found.labels,
+            annotations=found.annotations,
+            node=found.node,
+            finished=found.finished,
+            terminating=found.terminating,
+            tolerations=(),
+            refusal="",
+            slow_to_bind=True,
+            priority=0,
+            created="",
+            scheduler="",
+            since="",
+            requests=(),
+            owner="",
+            nominated="",
+            may_preempt=False,
+            started=False,
+            ready=False,
+        )
+    return replace(
+        before,
+        version=found.version,
+        labels=found.labels,
+        annotations=found.annotations,
+        node=found.node or before.node,
+        finished=found.finished,
+        terminating=found.terminating,
+        refusal="",
+        unreadable=reason,
     )
 
 

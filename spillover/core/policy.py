@@ -8,6 +8,7 @@ from math import inf
 from typing import NamedTuple
 
 from spillover.api.errors import FieldError
+from spillover.api.partial import Identity
 from spillover.core.selectors import Requirement
 
 IMPLICIT_GROUP = "spillover.dev"
@@ -145,3 +146,19 @@ class InvalidPolicy:
 
 
 LoadedPolicy = Policy | InvalidPolicy
+
+
+def unreadable_policy(
+    found: Identity, group: str, reason: str, before: LoadedPolicy | None
+) -> InvalidPolicy:
+    """What stands for a policy that does not decode: an invalid one. `before` is the policy as it
+    was last read. Without one it holds back all pods of its namespace rather than letting them
+    astray."""
+    return InvalidPolicy(
+        key=PolicyKey(group, found.namespace, found.name),
+        uid=found.uid,
+        created=before.created if before is not None else "",
+        selector=before.selector if before is not None else {},
+        errors=(FieldError("", f"cannot be read: {reason}"),),
+        generation=before.generation if before is not None else 0,
+    )

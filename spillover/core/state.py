@@ -4,6 +4,7 @@ the ledger, and the pods that wait."""
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 
+from spillover.api.partial import Identity
 from spillover.core.changes import Changes
 from spillover.core.conventions import NodeConventions
 from spillover.core.demand import Demand, History, demand_of, group_of
@@ -13,7 +14,7 @@ from spillover.core.limits import LedgerView
 from spillover.core.matching import Home, PolicyIndex, counted, home_of
 from spillover.core.nodes import Node, NodeIndex
 from spillover.core.placement import World
-from spillover.core.pods import POLICY_ANNOTATION, Pod
+from spillover.core.pods import POLICY_ANNOTATION, Pod, unreadable_pod
 from spillover.core.policy import LoadedPolicy, Policy, PolicyKey, Unit, UnitKey
 from spillover.core.priorities import Priorities
 from spillover.core.selectors import includes
@@ -60,6 +61,10 @@ class ClusterState:
     def put_pod(self, pod: Pod) -> None:
         """`pod` as the watch, or a list that is being taken in, shows it."""
         self._take_in(pod)
+
+    def unreadable_pod(self, found: Identity, reason: str) -> Pod:
+        """What stands for a pod that the watch shows and that does not decode."""
+        return unreadable_pod(found, reason, self._pods.get(found.uid))
 
     def drop_pod(self, uid: str, version: int) -> None:
         """The watch shows that the pod was deleted, at `version`."""

@@ -8,6 +8,7 @@ import msgspec
 from spillover.api.kubernetes import ObjectMeta
 from spillover.core.instants import seconds_of
 from spillover.core.tenure import Lease, Tenure
+from spillover.kube.reading import Unreadable
 from spillover.kube.reflector import Limits, Reflector
 from spillover.kube.session import ApiError, ApiSession, NoAnswerError
 from spillover.kube.signals import Signal
@@ -49,6 +50,9 @@ class LeaseSink:
         if not items:
             self._see(None)
         self._tenure.may_have_missed()
+
+    def unreadable(self, found: Unreadable) -> None:  # noqa: ARG002 - a Sink's
+        self._see(None)  # nobody is known to hold it
 
     def _see(self, lease: Lease | None) -> None:
         self._tenure.see(lease)

@@ -6,6 +6,8 @@ from typing import TypeVar
 
 import msgspec
 
+from spillover.kube.pages import page
+from spillover.kube.reading import Unreadable, readable
 from spillover.kube.session import ApiSession, NoAnswerError
 
 T = TypeVar("T")
@@ -13,23 +15,16 @@ _PAGE = 500
 _MOST_PAGES = 10_000
 
 
-class _ListMeta(msgspec.Struct):
-    continue_: str = msgspec.field(name="continue", default="")
-
-
-class _List(msgspec.Struct):
-    metadata: _ListMeta
-    items: list[msgspec.Raw]
-
-
 async def list_all(
     session: ApiSession,
     path: str,
-    decode: Callable[[msgspec.Raw], T],
+    decode: Callable[[bytes | msgspec.Raw], T],
     select: Mapping[str, str] = MappingProxyType({}),
+    unreadable: Callable[[Unreadable], None] | None = None,
 ) -> list[T]:
     """Every object of a collection, page by page, as it is when the first page is asked for or
-    later. `select` are parameters that narrow it. Raises ApiError and NoAnswerError."""
+    later. `select` are parameters that narrow it. Raises ApiError and NoAnswerError. What cannot
+    be read is left out and told to `unreadable`."""
     found: list[T] = []
     token = ""
     for _ in range(_MOST_PAGES):
@@ -39,11 +34,17 @@ async def list_all(
             params={**select, "limit": str(_PAGE), **({"continue": token} if token else {})},
         )
         try:
-            page = msgspec.json.decode(content, type=_List)
-            found += [decode(raw) for raw in page.items]
-        except (msgspec.MsgspecError, ValueError) as error:
+            listed = page(content)
+        except msgspec.MsgspecError as error:
             raise NoAnswerError(f"GET {path}: {error}") from error
-        token = page.metadata.continue_
+        for raw in listed.items or ():
+            item = readable(raw, decode)
+            if isinstance(item, Unreadable):
+                if unreadable is not None:
+                    unreadable(item)
+                continue
+            found.append(item)
+        token = listed.metadata.continue_
         if not token:
             break
     return found

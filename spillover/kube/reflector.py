@@ -2,7 +2,10 @@
 
     list ──ok──▶ watch ──stream ends, or breaks──▶ wait ──▶ watch from the last version seen
       ▲            │
-      └── wait ◀───┴── 410 Gone: that version is no longer kept
+      └── wait ◀───┴── 410 Gone: that version is no longer kept; or two streams without an event
+
+Whatever one object contains, all others are taken in: what does not decode is counted, and the sink
+says what stands for it.
 
 Every wait is jittered, and longer after each failure in a row; a stream must last for a while to
 end the row. What the API server asks for in Retry-After is the least.
@@ -20,13 +23,18 @@ import aiohttp
 import msgspec
 
 from spillover.api.kubernetes import parse_version
+from spillover.api.partial import shallow
 from spillover.kube.backoff import Backoff
+from spillover.kube.pages import ListMeta, Page, page
+from spillover.kube.reading import Unreadable, readable
 from spillover.kube.session import ApiError, ApiSession, NoAnswerError
 
 _FIRST_WAIT = 0.2
 _STEADY_SECONDS = 10.0
 """A stream that lasts this long ends a row of failures."""
 _CATCH_UP_SECONDS = 0.2
+_MOST_EMPTY_STREAMS = 2
+"""In a row, without any event: then the list is read anew. An idle stream has bookmarks."""
 _LONGEST_LINE = 32 * 2**20
 _SLICE = 100
 
@@ -57,16 +65,9 @@ class Sink(Protocol[T]):
     def keep(self, items: list[T], version: int) -> None:
         """A complete list at `version`, all of it put before: whatever else is known is gone."""
 
-
-class _ListMeta(msgspec.Struct, rename="camel"):
-    resource_version: str = ""
-    continue_: str = msgspec.field(name="continue", default="")
-
-
-class _List(msgspec.Struct):
-    kind: str
-    metadata: _ListMeta
-    items: list[msgspec.Raw] | None = None
+    def unreadable(self, found: Unreadable) -> T | None:
+        """There is such an object, and it does not decode. Returns what stands for it and is put,
+        or None, where it is as if there were none: then the sink has dropped what it knew."""
 
 
 class _Event(msgspec.Struct):
@@ -75,7 +76,15 @@ class _Event(msgspec.Struct):
 
 
 class _Bookmark(msgspec.Struct):
-    metadata: _ListMeta
+    metadata: ListMeta
+
+
+class _Uid(msgspec.Struct):
+    uid: str = ""
+
+
+class _Named(msgspec.Struct):
+    metadata: _Uid
 
 
 class _Failure(msgspec.Struct):
@@ -90,8 +99,8 @@ class _ExpiredError(Exception):
 
 class Reflector(Generic[T]):
     """`path` is the collection, such as /api/v1/pods. `decode` turns the JSON of one of its objects
-    into an item; it raises ValueError or msgspec.MsgspecError. `clock` gives seconds and never goes
-    back. `select` are parameters that narrow the collection."""
+    into an item; whatever it raises makes the object an unreadable one. `clock` gives seconds and
+    never goes back. `select` are parameters that narrow the collection."""
 
     def __init__(
         self,
@@ -109,6 +118,9 @@ class Reflector(Generic[T]):
         self.relists = 0
         self.trouble = ""
         """Why the last try failed; empty since the API server was last heard of."""
+        self.unreadable: dict[str, Unreadable] = {}
+        """The objects that do not decode, by uid. As many as there are."""
+        self._empty_streams = 0
         self._version: str | None = None
         self._heard = clock()
         self._opened: float | None = None
@@ -116,8 +128,8 @@ class Reflector(Generic[T]):
         self._session = session
         self._sink = sink
         self._decode = decode
-        self._lists = msgspec.json.Decoder(_List)
         self._events = msgspec.json.Decoder(_Event)
+        self._named = msgspec.json.Decoder(_Named)
         self._bookmarks = msgspec.json.Decoder(_Bookmark)
         self._backoff = Backoff(_FIRST_WAIT, limits.longest_wait, random)
         self._random = random
@@ -162,29 +174,34 @@ class Reflector(Generic[T]):
         """Feeds a complete, consistent list to the sink and returns its version."""
         self.relists += 1
         items: list[T] = []
+        unreadable: dict[str, Unreadable] = {}
         pages = {"limit": str(self.limits.page)} if self._in_pages else {}
         params = {**self._select, **pages}
         while True:
-            page = await self._page(params)
-            for index, raw in enumerate(page.items or ()):
-                items.append(self._decoded(raw))
+            part = await self._page(params)
+            for index, raw in enumerate(part.items or ()):
+                item = self._decoded(raw, unreadable)
+                if item is not None:
+                    items.append(item)
                 await _breathe(index)
-            if not page.metadata.continue_:
+            if not part.metadata.continue_:
                 break
-            params["continue"] = page.metadata.continue_
-        version = self._number(page.metadata.resource_version)
+            params["continue"] = part.metadata.continue_
+        version = self._number(part.metadata.resource_version)
         self._in_pages = True
         self._hear()
         for index, item in enumerate(items):
             self._sink.put(item)
             await _breathe(index)
         self._sink.keep(items, version)
+        self.unreadable = unreadable
+        self._empty_streams = 0
         self.synced.set()
-        return page.metadata.resource_version
+        return part.metadata.resource_version
 
-    async def _page(self, params: dict[str, str]) -> _List:
+    async def _page(self, params: dict[str, str]) -> Page:
         try:
-            page = self._lists.decode(await self._session.request("GET", self.path, params=params))
+            found = page(await self._session.request("GET", self.path, params=params))
         except ApiError as error:
             if error.status != 410:
                 raise
@@ -193,9 +210,9 @@ class Reflector(Generic[T]):
             raise _ExpiredError from error
         except msgspec.MsgspecError as error:
             raise NoAnswerError(f"list {self.path}: not a list: {error}") from error
-        if not page.kind.endswith("List"):
-            raise NoAnswerError(f"list {self.path}: not a list but a {page.kind[:40]!r}")
-        return page
+        if not found.kind.endswith("List"):
+            raise NoAnswerError(f"list {self.path}: not a list but a {found.kind[:40]!r}")
+        return found
 
     async def _watch(self, version: str) -> None:
         """Feeds events to the sink until the stream ends."""
@@ -214,23 +231,28 @@ class Reflector(Generic[T]):
             ) as content:
                 self._hear()
                 self._opened = self._heard
+                self._empty_streams += 1
                 async for line in _lines(content):
                     self._take(line)
                     self._hear()
                     last = self._heard
+                    self._empty_streams = 0
                     await _breathe(taken)
                     taken += 1
         except ApiError as error:
             raise (_ExpiredError() if error.status == 410 else error) from error
         finally:
             self._opened = None
+            if self._empty_streams >= _MOST_EMPTY_STREAMS:
+                # The next event is one that the API server cannot send: it ends the stream at it.
+                self._version = None
             if last - begun > _STEADY_SECONDS:
                 self._backoff.reset()
 
     def _take(self, line: bytes) -> None:
         """Applies one event, and remembers its version: a later watch goes on from there."""
         try:
-            event = self._events.decode(line)
+            event = self._event(line)
             if event.type == "ERROR":
                 self._fail(event.object)
             version = self._bookmarks.decode(event.object).metadata.resource_version
@@ -239,9 +261,13 @@ class Reflector(Generic[T]):
         self._number(version)
         match event.type:
             case "ADDED" | "MODIFIED":
-                self._sink.put(self._decoded(event.object))
+                if (item := self._decoded(event.object, self.unreadable)) is not None:
+                    self._sink.put(item)
             case "DELETED":
-                self._sink.drop(self._decoded(event.object))
+                gone: dict[str, Unreadable] = {}
+                if (item := self._decoded(event.object, gone)) is not None:
+                    self._sink.drop(item)
+                self._forget(event.object)
             case "BOOKMARK":
                 pass
             case other:
@@ -260,11 +286,41 @@ class Reflector(Generic[T]):
         except ValueError as error:
             raise NoAnswerError(f"{self.path}: {error}") from error
 
-    def _decoded(self, raw: msgspec.Raw) -> T:
+    def _event(self, line: bytes) -> _Event:
         try:
-            return self._decode(raw)
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise NoAnswerError(f"{self.path}: not such an object: {error}") from error
+            return self._events.decode(line)
+        except RecursionError:  # in its object
+            return self._events.decode(shallow(line))
+
+    def _decoded(self, raw: msgspec.Raw, unreadable: dict[str, Unreadable]) -> T | None:
+        """What is put. Notes in `unreadable` what does not decode."""
+        item = readable(raw, self._decode)
+        if isinstance(item, Unreadable):
+            uid = item.identity.uid
+            if uid not in self.unreadable:
+                _log.error(
+                    "unreadable object",
+                    extra={
+                        "path": self.path,
+                        "namespace": item.identity.namespace,
+                        "object": item.identity.name,
+                        "reason": item.reason,
+                    },
+                )
+            unreadable[uid] = item
+            return self._sink.unreadable(item)
+        if unreadable:
+            self._forget(raw)
+        return item
+
+    def _forget(self, raw: msgspec.Raw) -> None:
+        """The object can be read, or is gone."""
+        if self.unreadable:
+            try:
+                named = self._named.decode(raw)
+            except (msgspec.MsgspecError, RecursionError):
+                named = self._named.decode(shallow(bytes(raw)))
+            self.unreadable.pop(named.metadata.uid, None)
 
 
 async def _breathe(index: int) -> None:

@@ -162,7 +162,7 @@ async def webhook(session: ApiSession) -> AsyncIterator[Client]:
         ),
         Reviewing(policies, nodes, session),
         Readiness([]),
-        Metrics(lambda: 0.0),
+        Metrics(lambda: 0.0, ()),
     )
     async with TestClient(TestServer(app)) as client:
         yield client

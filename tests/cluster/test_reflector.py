@@ -15,6 +15,7 @@ import pytest
 
 from harness.cluster import Cluster, Options, running
 from harness.proxy import Answer, Cut, Fate, From, Request, Silence, Treatment
+from spillover.kube.reading import Unreadable
 from spillover.kube.reflector import Limits, Reflector
 from spillover.kube.session import ApiSession
 from subject import always, through_a_proxy
@@ -36,6 +37,9 @@ class Mirror:
     def drop(self, item: Object) -> None:
         self.objects.pop(item["metadata"]["name"], None)
         self.changed.set()
+
+    def unreadable(self, found: Unreadable) -> None:
+        raise AssertionError(f"nothing here is unreadable: {found}")
 
     def keep(self, items: list[Object], version: int) -> None:
         assert version > 0

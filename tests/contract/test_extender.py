@@ -25,6 +25,7 @@ from spillover.core.policy import Policy, UnitKey
 from spillover.kube.binder import Binder
 from spillover.kube.credentials import Credentials
 from spillover.kube.readiness import Readiness
+from spillover.kube.reading import Unreadable
 from spillover.kube.reflector import Reflector
 from spillover.kube.session import ApiSession
 from spillover.serving.health import health_app
@@ -44,6 +45,8 @@ class Unused:
     def drop(self, item: bytes) -> None: ...
 
     def keep(self, items: list[bytes], version: int) -> None: ...
+
+    def unreadable(self, found: Unreadable) -> None: ...
 
 
 class Extender:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spillover.kube.credentials import Credentials
+from spillover.kube.reading import Unreadable
 from spillover.kube.reflector import Limits, Reflector
 from spillover.kube.session import ApiError, ApiSession, NoAnswerError
 
@@ -207,6 +208,9 @@ class Mirror:
 
     def drop(self, item: Object) -> None:
         self.objects.pop(item["metadata"]["name"], None)
+
+    def unreadable(self, found: Unreadable) -> None:
+        raise AssertionError(f"nothing here is unreadable: {found}")
 
     def keep(self, items: list[Object], version: int) -> None:
         assert version > 0

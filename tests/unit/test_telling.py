@@ -11,7 +11,14 @@ import pytest
 from builders import ack_policy, leading, node, pod, virtual
 from spillover.controller.objects import of_pod, of_policy
 from spillover.controller.pacing import Pace
-from spillover.controller.recorder import BURST, PER_SECOND, REPEAT_SECONDS, Recorder
+from spillover.controller.recorder import (
+    BURST,
+    NAMESPACE_BURST,
+    NAMESPACE_PER_SECOND,
+    PER_SECOND,
+    REPEAT_SECONDS,
+    Recorder,
+)
 from spillover.controller.statuses import Statuses
 from spillover.controller.unit_series import UnitSeries
 from spillover.core.cache import SchedulingCache
@@ -56,14 +63,27 @@ def test_a_crowd_of_pods_does_not_silence_policies() -> None:
     clock = Clock()
     recorder = clock.recorder()
     for number in range(BURST + 5):
-        recorder.record(of_pod(pod(f"pod-{number}")), WAITS)
+        recorder.record(of_pod(pod(f"pod-{number}", namespace=f"n-{number % 10}")), WAITS)
     assert clock.outcomes == ["dropped"] * 5
     recorder.record(of_policy(ack_policy({"resource": "ecs"})), WAITS)
     assert len(recorder) == BURST + 1
     clock.now = 2 / PER_SECOND
     for number in range(3):  # what was dropped is told when it happens again
-        recorder.record(of_pod(pod(f"pod-{BURST + number}")), WAITS)
+        recorder.record(of_pod(pod(f"pod-{BURST + number}", namespace="other")), WAITS)
     assert (len(recorder), len(clock.outcomes)) == (BURST + 3, 6)
+
+
+def test_a_namespace_does_not_silence_the_others() -> None:
+    clock = Clock()
+    recorder = clock.recorder()
+    for number in range(NAMESPACE_BURST + 9):
+        recorder.record(of_pod(pod(f"pod-{number}", namespace="loud")), WAITS)
+    assert clock.outcomes == ["dropped"] * 9
+    recorder.record(of_pod(pod("one", namespace="quiet")), WAITS)
+    assert len(recorder) == NAMESPACE_BURST + 1
+    clock.now = 1 / NAMESPACE_PER_SECOND
+    recorder.record(of_pod(pod("later", namespace="loud")), WAITS)
+    assert len(recorder) == NAMESPACE_BURST + 2
 
 
 def test_pace_once_a_second_and_longer_after_failures() -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from spillover.api import ack as ack_api
 from spillover.api import vke as vke_api
+from spillover.api.bounds import MOST_ERRORS
 from spillover.api.resourcepolicy import parse
 from spillover.core.dialects import ack, vke
 from spillover.core.policy import InvalidPolicy, LoadedPolicy, PolicyKey
@@ -24,12 +26,20 @@ def _load(raw: Mapping[str, Any], group: str) -> LoadedPolicy:
     origin = (key, metadata.get("uid", ""), metadata.get("creationTimestamp") or "")
     if group == ack_api.GROUP:
         parsed_ack = parse(ack_api.ResourcePolicy, raw)
-        errors = parsed_ack if isinstance(parsed_ack, list) else list(ack.errors(parsed_ack.spec))
+        errors = (
+            parsed_ack
+            if isinstance(parsed_ack, list)
+            else list(islice(ack.errors(parsed_ack.spec), MOST_ERRORS))
+        )
         if not isinstance(parsed_ack, list) and not errors:
             return ack.policy(*origin, parsed_ack.spec)
     else:
         parsed_vke = parse(vke_api.ResourcePolicy, raw)
-        errors = parsed_vke if isinstance(parsed_vke, list) else list(vke.errors(parsed_vke.spec))
+        errors = (
+            parsed_vke
+            if isinstance(parsed_vke, list)
+            else list(islice(vke.errors(parsed_vke.spec), MOST_ERRORS))
+        )
         if not isinstance(parsed_vke, list) and not errors:
             return vke.policy(*origin, parsed_vke.spec)
     return InvalidPolicy(*origin, _readable_selector(raw.get("spec")), tuple(errors))

@@ -23,6 +23,9 @@ from spillover.core.policy import NodeKind, NodePool, Policy, PolicyKey, Preempt
 from spillover.core.resources import limit_of
 from spillover.core.selectors import Operator, Requirement
 
+_LONGEST_TITLE = 80
+"""Characters of a node selector in a unit's title, which is repeated for each node."""
+
 WAIT_FOR_SCALING_MARKER = "k8s.aliyun.com/resource-policy-wait-for-ecs-scaling"
 """A key of podLabels that makes its unit wait for the autoscaler. It is not a label."""
 
@@ -128,7 +131,7 @@ def _titles(units: Sequence[ack.Unit]) -> list[str]:
         title = unit.resource or ""
         if resources[unit.resource] > 1 and unit.node_selector:
             pairs = ",".join(f"{key}={value}" for key, value in sorted(unit.node_selector.items()))
-            title += f"({pairs})"
+            title += f"({pairs if len(pairs) <= _LONGEST_TITLE else pairs[:_LONGEST_TITLE] + '…'})"
         titles.append(title)
     return _with_ordinals(titles, "#")
 

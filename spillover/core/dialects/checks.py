@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sized
 
+from spillover.api.bounds import LONGEST_NAME, MOST_UNITS
 from spillover.api.duration import parse_duration
 from spillover.api.errors import FieldError
 from spillover.api.quantity import parse_quantity
@@ -10,7 +11,12 @@ from spillover.api.quantity import parse_quantity
 _RATIO = re.compile(r"[0-9]{1,3}(\.[0-9]{0,18})?|\.[0-9]{1,18}", re.ASCII)
 
 
-MOST_UNITS = 100
+def name_errors(path: str, name: str | None) -> Iterator[FieldError]:
+    """Names are repeated for each node that is refused, and printed on terminals."""
+    if not name:
+        yield FieldError(path, "is required")
+    elif len(name) > LONGEST_NAME or not name.isprintable():
+        yield FieldError(path, f"must be at most {LONGEST_NAME} characters, all of them printable")
 
 
 def number_errors(path: str, units: Sized, what: str) -> Iterator[FieldError]:

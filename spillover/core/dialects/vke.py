@@ -10,6 +10,7 @@ from spillover.api.labels import label_errors
 from spillover.core.dialects.checks import (
     choice,
     limit_errors,
+    name_errors,
     number_errors,
     ratio_errors,
     required_choice,
@@ -68,9 +69,8 @@ def errors(spec: vke.Spec) -> Iterator[FieldError]:
     names: set[str] = set()
     for index, subset in enumerate(spec.subsets or ()):
         path = f"spec.subsets[{index}]"
-        if not subset.name:
-            yield FieldError(f"{path}.name", "is required")
-        elif subset.name in names:
+        yield from name_errors(f"{path}.name", subset.name)
+        if subset.name and subset.name in names:
             yield FieldError(f"{path}.name", f"{subset.name!r} names another subset already")
         names.add(subset.name or "")
         yield from _subset_errors(path, subset)

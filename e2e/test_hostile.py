@@ -1,0 +1,156 @@
+"""What a tenant with one namespace tried on everybody else: see docs/security.md. Each test does
+what the attacker did, and then places ordinary pods in another namespace."""
+
+import json
+import uuid
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from harness.client import ClusterError
+from harness.cluster import Cluster
+from harness.containers import Container, extender
+from harness.metrics import total
+from harness.scenes import ACK, VKE, node, pod, policy
+from harness.stage import Scene
+from harness.watch import is_ready
+from spillover.kube.credentials import Credentials
+from spillover.kube.session import MERGE_PATCH, ApiError, ApiSession
+
+SCHEDULER = "spillover-scheduler"
+PLACED_SECONDS = 15
+"""On a busy machine; a few hundred milliseconds are usual."""
+DEPTHS = (1_500, 9_980, 9_985, 9_990, 9_994)
+"""Python 3.11 gives up after a thousand levels, 3.13 and the API server shortly before and after
+10,000."""
+
+
+@pytest.fixture
+def tenant(cluster: Cluster) -> Iterator[str]:
+    """The attacker's namespace."""
+    name = f"tenant-{uuid.uuid4().hex[:6]}"
+    cluster.kubectl("create", "namespace", name)
+    cluster.kubectl("wait", "--for=create", "sa/default", "-n", name, "--timeout=30s")
+    yield name
+    # Neither kubectl nor the namespace's controller can read what is nested deeper than 10,000.
+    for pod_name in ("deep", "odd"):
+        path = f"/api/v1/namespaces/{name}/pods/{pod_name}?gracePeriodSeconds=0"
+        cluster.kubectl("delete", "--raw", path, check=False)
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(autouse=True)
+def nobody_else_is_hurt(scene: Scene, tenant: str) -> Iterator[None]:
+    """While the attack lasts, ordinary pods are placed at once, by the same processes as before."""
+    assert tenant != scene.namespace
+    processes = [
+        extender(scene.cluster),
+        Container(scene.cluster, "spillover-webhook-0", "webhook"),
+    ]
+    before = [process.pid() for process in processes]
+    scene.add_nodes(node("ordinary", gpus=9))
+    scene.add(policy(ACK, scene.namespace, "ordinary", selector={"app": "ordinary"},
+                     units=[{"resource": "ecs"}]))  # fmt: skip
+    yield
+    for number in range(3):
+        one = pod(scene.namespace, f"ordinary-{number}", "", labels={"app": "ordinary"})
+        del one["spec"]["schedulerName"]
+        scene.add(one)
+    found = scene.pods.wait_for(
+        lambda pods: len(pods) == 3 and all(map(is_ready, pods)), PLACED_SECONDS, "3 placed"
+    )
+    assert {each["spec"]["schedulerName"] for each in found} == {SCHEDULER}
+    assert [process.pid() for process in processes] == before
+
+
+@pytest.mark.parametrize("quantity", ["1e0003", "0" * 70 + "1", "1e-9999", "Ki", "9" * 60])
+def test_a_pod_with_an_odd_quantity(scene: Scene, tenant: str, quantity: str) -> None:
+    """Finding 1: it stopped the watch of pods for ever."""
+    odd = pod(tenant, "odd", SCHEDULER, gpus=0)
+    odd["spec"]["containers"][0]["resources"] = {"requests": {"cpu": quantity}}
+    scene.add(odd)
+    text = scene.cluster.kubectl("get", "pod", "odd", "-n", tenant, "-o", "json")
+    assert json.loads(text)["spec"]["containers"][0]["resources"]["requests"]
+    assert total(extender(scene.cluster), "spillover_unreadable_objects") == 0
+
+
+async def test_a_pod_with_deep_fields_that_nobody_reads(scene: Scene, tenant: str) -> None:
+    """Finding 2: it ended the extender, again and again."""
+    scene.add(pod(tenant, "deep", SCHEDULER, gpus=0))
+    text = scene.cluster.kubectl("get", "pod", "deep", "-n", tenant, "-o", "json")
+    found = json.loads(text)
+    found["metadata"]["managedFields"] = [
+        {"manager": "m", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1",
+         "time": "2026-01-01T00:00:00Z", "fieldsV1": "DEEP"}
+    ]  # fmt: skip
+    del found["metadata"]["resourceVersion"]
+    for depth in DEPTHS:
+        fields = '{"f:a":' * depth + "{}" + "}" * depth
+        body = msgspec.Raw(json.dumps(found).replace('"DEEP"', fields).encode())
+        await sent(scene.cluster, "PUT", f"/api/v1/namespaces/{tenant}/pods/deep", body)
+    assert total(extender(scene.cluster), "spillover_unreadable_objects") == 0
+
+
+@pytest.mark.parametrize("where", ["beside", "within"])
+async def test_a_policy_with_deep_fields_that_nobody_knows(
+    scene: Scene, tenant: str, where: str
+) -> None:
+    """Findings 2 and 3: it ended extender and webhook, and no policy could be written any more; or
+    it ended every watch of policies, also after the object was gone."""
+    scene.add(policy(ACK, tenant, "deep", selector={"app": "x"}, units=[{"resource": "ecs"}]))
+    path = f"/apis/{ACK}/v1alpha1/namespaces/{tenant}/resourcepolicies/deep"
+    for depth in DEPTHS if where == "beside" else (1_500, 9_990):
+        deep = '{"f":' * depth + "0" + "}" * depth
+        body = f'{{"more": {deep}}}' if where == "beside" else f'{{"spec": {{"more": {deep}}}}}'
+        await sent(scene.cluster, "PATCH", path, msgspec.Raw(body.encode()))
+    stored = scene.cluster.kubectl("get", "--raw", path)
+    assert '"more"' not in stored  # dropped, or refused by the webhook
+    scene.cluster.kubectl("delete", f"resourcepolicies.{ACK}", "deep", "-n", tenant, "--wait=true")
+
+
+async def test_a_deep_policy_that_no_webhook_has_seen(scene: Scene, tenant: str) -> None:
+    """As if it had been stored before the webhook was there. Not as deep as the API server takes it
+    in: what it stores then, it cannot read itself, and lists no policy any more. The webhook
+    refuses that much, and an administrator alone can opt a namespace out of it."""
+    scene.cluster.kubectl("label", "namespace", tenant, "spillover.dev/webhook=disabled")
+    scene.add(policy(ACK, tenant, "deep", selector={"app": "x"}, units=[{"resource": "ecs"}]))
+    path = f"/apis/{ACK}/v1alpha1/namespaces/{tenant}/resourcepolicies/deep"
+    for depth in (1_500, 9_900):
+        deep = '{"f":' * depth + "0" + "}" * depth
+        body = msgspec.Raw(f'{{"spec": {{"more": {deep}}}}}'.encode())
+        await sent(scene.cluster, "PATCH", path, body)
+    scene.cluster.kubectl("delete", f"resourcepolicies.{ACK}", "deep", "-n", tenant, "--wait=true")
+
+
+def test_names_that_are_repeated_for_each_node(scene: Scene, tenant: str) -> None:
+    """Finding 6: answers of 100 MB."""
+    named = {"name": "n" * 100_000, "type": "ecs", "maxReplicas": 0}
+    with pytest.raises(ClusterError, match="Too long"):
+        scene.add(policy(VKE, tenant, "long", selector={"app": "x"}, subsets=[named]))
+
+
+def test_a_policy_with_a_fault_in_each_of_many_units(scene: Scene, tenant: str) -> None:
+    """Finding 7: it kept the webhook busy for ten seconds, and another tenant's pod went to the
+    default scheduler."""
+    many: list[object] = [{}] * 200_000
+    with pytest.raises(ClusterError, match="Too many"):
+        scene.add(policy(ACK, tenant, "many", selector={"app": "x"}, units=many))
+
+
+def test_a_pod_that_says_a_terminal_what_to_do(scene: Scene, tenant: str) -> None:
+    """Finding 15: in a subset's name, for `spillover explain`."""
+    named = {"name": "n\x1b[2J", "type": "ecs", "maxReplicas": 0}
+    with pytest.raises(ClusterError, match="all of them printable") as refused:
+        scene.add(policy(VKE, tenant, "escape", selector={"app": "x"}, subsets=[named]))
+    assert "\x1b" not in str(refused.value)
+
+
+async def sent(cluster: Cluster, method: str, path: str, body: msgspec.Raw) -> None:
+    """What the API server refuses, it refuses: the attack goes on with the next."""
+    async with ApiSession(Credentials(cluster.kubeconfig)) as session:
+        kind = MERGE_PATCH if method == "PATCH" else "application/json"
+        try:
+            await session.request(method, path, body=body, content_type=kind)
+        except ApiError as error:
+            print(f"{method} {path}: {str(error)[:200]}")

@@ -1,0 +1,38 @@
+"""One page of a list, as the API server answers it."""
+
+import msgspec
+
+from spillover.api.partial import elements, shallow
+
+
+class ListMeta(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+    continue_: str = msgspec.field(name="continue", default="")
+
+
+class Page(msgspec.Struct):
+    """`items` are left as they are: one that cannot be read keeps no others back."""
+
+    kind: str
+    metadata: ListMeta
+    items: list[msgspec.Raw] | None = None
+
+
+class _Frame(msgspec.Struct):
+    kind: str
+    metadata: ListMeta
+
+
+_PAGES = msgspec.json.Decoder(Page)
+_FRAMES = msgspec.json.Decoder(_Frame)
+
+
+def page(content: bytes) -> Page:
+    """Raises msgspec.MsgspecError for what is no list."""
+    try:
+        return _PAGES.decode(content)
+    except RecursionError:  # in one of its objects
+        items = elements(content)
+        frame = content[: content.find(items[0])] + b"]}" if items else shallow(content)
+        found = _FRAMES.decode(frame)
+        return Page(found.kind, found.metadata, [msgspec.Raw(each) for each in items])

@@ -1,0 +1,43 @@
+"""Decoding one object of the API server, whatever it contains."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from spillover.api.partial import Identity, identity, shallow
+from spillover.kube.session import NoAnswerError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An object that does not decode: what names it, and why."""
+
+    identity: Identity
+    reason: str
+
+
+def readable(
+    raw: bytes | msgspec.Raw, decode: Callable[[bytes | msgspec.Raw], T]
+) -> T | Unreadable:
+    """The object, or what can be told of one that does not decode, whatever the decoder raises.
+    What is nested too deep to be read by anybody is left out first. Raises NoAnswerError for what
+    no API server sends: an object without a name or version."""
+    try:
+        return decode(raw)
+    except Exception:  # noqa: BLE001 - whatever one object contains, the others are taken in
+        content = bytes(raw)
+    try:
+        return decode(shallow(content))
+    except Exception as error:  # noqa: BLE001 - likewise
+        reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
+    try:
+        return Unreadable(identity(content), reason)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise NoAnswerError(f"not such an object: {error}") from error
+
+
+_LONGEST_REASON = 300
