@@ -28,6 +28,7 @@ from spillover.core.conventions import NodeConventions
 from spillover.core.dialects import load
 from spillover.core.matching import PolicyIndex
 from spillover.core.nodes import NodeIndex
+from spillover.kube.binding_keys import PolicyJudge
 from spillover.kube.credentials import Credentials
 from spillover.kube.readiness import Readiness
 from spillover.kube.session import ApiSession
@@ -94,7 +95,7 @@ async def server(port: int) -> None:
     nodes = NodeIndex(NodeConventions())
     app = admission_app(
         Admitting(policies, Namespaces(), AdmissionDefaults(), ()),
-        Reviewing(policies, nodes, ApiSession(Credentials())),
+        Reviewing(policies, nodes, ApiSession(Credentials()), PolicyJudge()),
         Readiness([]),
         Metrics(lambda: 0.0, ()),
     )

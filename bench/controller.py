@@ -76,7 +76,7 @@ async def server(kubeconfig: Path, port: int, *, controller: bool) -> None:
         conventions = NodeConventions(schedulers=frozenset({SCHEDULER}))
         cache = SchedulingCache(conventions, clock, time.time, chance.random)
         statuses = Statuses(session, lambda: datetime.now(UTC))
-        watches = reflectors(session, cache, statuses, chance, clock)
+        watches = reflectors(session, cache, statuses, "spillover-system", chance, clock)
         ready, metrics = Readiness(watches), Metrics(cache, watches)
         aside = beside_answers(
             cache, session, statuses, metrics, watches, lambda: True, clock, chance

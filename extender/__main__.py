@@ -41,7 +41,7 @@ async def run(settings: Settings) -> int:
     async with ApiSession(Credentials(settings.kubeconfig)) as session:
         cache = SchedulingCache(settings.conventions(), clock, time.time, chance.random)
         statuses = Statuses(session, now=_now)
-        watches = reflectors(session, cache, statuses, chance, clock)
+        watches = reflectors(session, cache, statuses, settings.namespace, chance, clock)
         ready = Readiness(watches)
         leader = leadership(settings, session, cache, ready, clock, time.time, chance)
         metrics = Metrics(cache, [*watches, *leader.watches])

@@ -17,6 +17,7 @@ from spillover.core.nodes import Node, node_from_wire
 from spillover.core.pods import Pod, pod_from_wire
 from spillover.core.policy import InvalidPolicy, LoadedPolicy, PolicyKey, unreadable_policy
 from spillover.core.workloads import WORKLOAD_KINDS, Workload, workload_from_wire
+from spillover.kube.binding_keys import PolicyJudge, keys_reflector
 from spillover.kube.reading import Unreadable
 from spillover.kube.reflector import Reflector
 from spillover.kube.session import ApiSession
@@ -73,8 +74,12 @@ class PolicyItem(NamedTuple):
 class PolicySink:
     """Policies of one dialect. Says once of each policy what is wrong with it."""
 
-    def __init__(self, cache: SchedulingCache, statuses: Statuses, group: str) -> None:
+    def __init__(
+        self, cache: SchedulingCache, statuses: Statuses, judge: PolicyJudge, group: str
+    ) -> None:
         self._cache = cache
+        self._judge = judge
+        judge.tell(group, self._judged_anew)
         self._statuses = statuses
         self._group = group
         self._said: dict[PolicyKey, tuple[str, ...]] = {}
@@ -83,6 +88,13 @@ class PolicySink:
         policy = item.policy
         if self._statuses.see(policy.key, item.version, item.status):
             self._cache.changes.policy(policy.key)
+        self._take(self._judge.judged(policy))
+
+    def _judged_anew(self, policy: LoadedPolicy) -> None:
+        self._take(policy)
+        self._cache.changes.policy(policy.key)
+
+    def _take(self, policy: LoadedPolicy) -> None:
         self._cache.put_policy(policy)
         self._say(policy)
 
@@ -105,6 +117,7 @@ class PolicySink:
     def _forget(self, key: PolicyKey) -> None:
         self._said.pop(key, None)
         self._statuses.forget(key)
+        self._judge.forget(key)
 
     def _say(self, policy: LoadedPolicy) -> None:
         if not isinstance(policy, InvalidPolicy):
@@ -142,16 +155,19 @@ def reflectors(
     session: ApiSession,
     cache: SchedulingCache,
     statuses: Statuses,
+    namespace: str,
     random: Random,
     clock: Callable[[], float],
 ) -> tuple[Reflector[Any], ...]:
-    """Policies, nodes, workloads and pods: each reflector keeps its part of the cache in step."""
+    """Policies, nodes, workloads and pods: each reflector keeps its part of the cache in step.
+    `namespace` is our own."""
+    judge = PolicyJudge()
     policies = (
         Reflector(
             session,
             f"/apis/{dialect.GROUP}/{dialect.VERSION}/resourcepolicies",
             partial(_policy, group=dialect.GROUP),
-            PolicySink(cache, statuses, dialect.GROUP),
+            PolicySink(cache, statuses, judge, dialect.GROUP),
             random,
             clock,
         )
@@ -169,6 +185,7 @@ def reflectors(
         for kind in WORKLOAD_KINDS
     )
     return (
+        keys_reflector(session, namespace, judge, random, clock),
         *policies,
         *workloads,
         Reflector(session, "/api/v1/nodes", _node, NodeSink(cache), random, clock),

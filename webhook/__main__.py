@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from spillover.core.matching import PolicyIndex
 from spillover.core.nodes import NodeIndex
+from spillover.kube.binding_keys import PolicyJudge
 from spillover.kube.credentials import Credentials, CredentialsError
 from spillover.kube.readiness import Readiness
 from spillover.kube.session import ApiSession
@@ -42,14 +43,16 @@ async def run(settings: Settings) -> int:
     chance, clock = random.SystemRandom(), time.monotonic
     policies, namespaces = PolicyIndex(), Namespaces()
     nodes = NodeIndex(settings.conventions())
-    served = Served()
+    served, judge = Served(), PolicyJudge()
     async with ApiSession(Credentials(settings.kubeconfig)) as session:
-        watches = reflectors(session, policies, nodes, namespaces, chance, clock)
+        watches = reflectors(
+            session, policies, nodes, namespaces, judge, settings.namespace, chance, clock
+        )
         metrics = Metrics(served.expires, watches)
         ready = Readiness(watches)
         app = admission_app(
             Admitting(policies, namespaces, settings.defaults(), settings.excluded_namespaces),
-            Reviewing(policies, nodes, session),
+            Reviewing(policies, nodes, session, judge),
             ready,
             metrics,
         )

@@ -16,6 +16,7 @@ from spillover.core.pods import Pod, pod_from_wire
 from spillover.core.policy import InvalidPolicy
 from spillover.core.review import consequences, doubts, keys_set_by
 from spillover.core.selectors import includes
+from spillover.kube.binding_keys import PolicyJudge
 from spillover.kube.listing import list_all
 from spillover.kube.session import ApiError, ApiSession, NoAnswerError
 
@@ -53,8 +54,11 @@ _OBJECTS: msgspec.json.Decoder[dict[str, Any] | None] = msgspec.json.Decoder(dic
 
 
 class Reviewing:
-    def __init__(self, policies: PolicyIndex, nodes: NodeIndex, session: ApiSession) -> None:
+    def __init__(
+        self, policies: PolicyIndex, nodes: NodeIndex, session: ApiSession, judge: PolicyJudge
+    ) -> None:
         self._policies = policies
+        self._judge = judge
         self._nodes = nodes
         self._session = session
         self._looks = asyncio.Semaphore(_LOOKS_AT_ONCE)
@@ -65,7 +69,7 @@ class Reviewing:
         raw, before = _read(request.object) or {}, _read(request.old_object)
         if before is not None and _is_leaving_or_untouched(raw, before):
             return AdmissionResponse(request.uid, allowed=True)
-        loaded = load(_placed(raw, request), request.kind.group)
+        loaded = self._judge.keys.judged(load(_placed(raw, request), request.kind.group))
         if isinstance(loaded, InvalidPolicy):
             message = "; ".join(map(str, loaded.errors))
             return AdmissionResponse(

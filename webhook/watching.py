@@ -13,6 +13,7 @@ from spillover.core.dialects import load
 from spillover.core.matching import PolicyIndex
 from spillover.core.nodes import Node, NodeIndex, node_from_wire
 from spillover.core.policy import LoadedPolicy, PolicyKey, unreadable_policy
+from spillover.kube.binding_keys import PolicyJudge, keys_reflector
 from spillover.kube.reading import Unreadable
 from spillover.kube.reflector import Reflector
 from spillover.kube.session import ApiSession
@@ -22,18 +23,22 @@ from webhook.namespaces import Namespace, Namespaces, namespace_from_wire
 class PolicySink:
     """Policies of one dialect."""
 
-    def __init__(self, policies: PolicyIndex, group: str) -> None:
+    def __init__(self, policies: PolicyIndex, judge: PolicyJudge, group: str) -> None:
         self._policies = policies
+        self._judge = judge
         self._group = group
+        judge.tell(group, policies.put)
 
     def put(self, item: LoadedPolicy) -> None:
-        self._policies.put(item)
+        self._policies.put(self._judge.judged(item))
 
     def drop(self, item: LoadedPolicy) -> None:
+        self._judge.forget(item.key)
         self._policies.drop(item.key)
 
     def keep(self, items: list[LoadedPolicy], version: int) -> None:  # noqa: ARG002 - a Sink's
         for key in set(self._policies.keys(self._group)) - {item.key for item in items}:
+            self._judge.forget(key)
             self._policies.drop(key)
 
     def unreadable(self, found: Unreadable) -> LoadedPolicy:
@@ -65,6 +70,8 @@ def reflectors(
     policies: PolicyIndex,
     nodes: NodeIndex,
     namespaces: Namespaces,
+    judge: PolicyJudge,
+    own_namespace: str,
     random: Random,
     clock: Callable[[], float],
 ) -> tuple[Reflector[Any], ...]:
@@ -74,13 +81,14 @@ def reflectors(
             session,
             f"/apis/{dialect.GROUP}/{dialect.VERSION}/resourcepolicies",
             partial(_policy, group=dialect.GROUP),
-            PolicySink(policies, dialect.GROUP),
+            PolicySink(policies, judge, dialect.GROUP),
             random,
             clock,
         )
         for dialect in (ack, vke)
     )
     return (
+        keys_reflector(session, own_namespace, judge, random, clock),
         *dialects,
         Reflector(session, "/api/v1/nodes", _node, NodeSink(nodes), random, clock),
         Reflector(session, "/api/v1/namespaces", _namespace, namespaces, random, clock),

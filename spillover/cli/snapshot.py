@@ -15,6 +15,7 @@ from spillover.api.kubernetes import (
     PodObject,
     WorkloadObject,
 )
+from spillover.core.binding_keys import ALL, CONFIG_MAP, BindingKeys
 from spillover.core.conventions import NodeConventions
 from spillover.core.dialects import load
 from spillover.core.fit import Capacity, capacity_of, in_use, misfit
@@ -23,11 +24,14 @@ from spillover.core.pods import Pod, pod_from_wire
 from spillover.core.policy import LoadedPolicy, unreadable_policy
 from spillover.core.state import ClusterState
 from spillover.core.workloads import WORKLOAD_KINDS, Workload, workload_from_wire
+from spillover.kube.binding_keys import binding_keys
 from spillover.kube.listing import list_all
 from spillover.kube.reading import Unreadable
 from spillover.kube.session import ApiError, ApiSession
 
 T = TypeVar("T")
+
+_BINDING_KEYS = f"/api/v1/namespaces/spillover-system/configmaps/{CONFIG_MAP}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +91,10 @@ async def take(
         )
 
     pods = await list_all(session, f"/api/v1/{scope}/pods", _pod, unreadable=unreadable.append)
+    keys = await _binding_keys(session, unseen)
     for dialect in (ack, vke):
         for policy in await _policies(session, scope, dialect.GROUP, dialect.VERSION):
-            cache.put_policy(policy)
+            cache.put_policy(keys.judged(policy))
     for kind in WORKLOAD_KINDS:
         remark = f"{kind}: maxReplicasRatio may be taken of too few replicas"
         read = list_all(
@@ -122,6 +127,19 @@ async def take(
         constraints={pod.uid: constraints for pod, constraints in pods},
         unseen=tuple(unseen),
     )
+
+
+async def _binding_keys(session: ApiSession, unseen: list[str]) -> BindingKeys:
+    """As the API server has them. Every authenticated user may read them."""
+    try:
+        return binding_keys(await session.request("GET", _BINDING_KEYS))
+    except ApiError as error:
+        if error.status not in (403, 404):
+            raise
+        unseen.append(f"{_BINDING_KEYS} cannot be read: which keys policies may write is not known")
+    except (msgspec.MsgspecError, ValueError) as error:
+        unseen.append(f"{_BINDING_KEYS}: {error}")
+    return ALL
 
 
 async def _policies(

@@ -20,6 +20,7 @@ from spillover.core.admission import AdmissionDefaults
 from spillover.core.conventions import NodeConventions
 from spillover.core.matching import PolicyIndex
 from spillover.core.nodes import NodeIndex
+from spillover.kube.binding_keys import PolicyJudge
 from spillover.kube.readiness import Readiness
 from spillover.kube.session import ApiSession
 from webhook.admitting import Admitting
@@ -160,7 +161,7 @@ async def webhook(session: ApiSession) -> AsyncIterator[Client]:
         Admitting(
             policies, namespaces, AdmissionDefaults(gpu_models={"nvidia.com/gpu": "A10"}), ()
         ),
-        Reviewing(policies, nodes, session),
+        Reviewing(policies, nodes, session, PolicyJudge()),
         Readiness([]),
         Metrics(lambda: 0.0, ()),
     )

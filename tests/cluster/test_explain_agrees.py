@@ -389,7 +389,12 @@ async def extender(
     conventions = NodeConventions(schedulers=frozenset({"nobody"}))
     cache = leading(SchedulingCache(conventions, time.monotonic, time.time, lambda: 0.5))
     watches = reflectors(
-        session, cache, Statuses(session, lambda: datetime.now(UTC)), Random(1), time.monotonic
+        session,
+        cache,
+        Statuses(session, lambda: datetime.now(UTC)),
+        "default",
+        Random(1),
+        time.monotonic,
     )
     metrics = Metrics(cache, watches)
     binder = Binder(session, labels_in_binding=True, clock=time.monotonic)

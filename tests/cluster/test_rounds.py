@@ -158,7 +158,7 @@ async def rounds_of(
         time.monotonic,
         Random(1),
     )
-    watches = reflectors(watched, cache, statuses, Random(1), time.monotonic)
+    watches = reflectors(watched, cache, statuses, "default", Random(1), time.monotonic)
     tasks = [asyncio.create_task(watch.run()) for watch in watches]
     tasks.append(asyncio.create_task(rounds.run()))
     try:

@@ -1,0 +1,113 @@
+"""What a policy may write onto pods: API server, webhook and extender give one answer."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from harness.client import ClusterError
+from harness.cluster import Cluster
+from harness.scenes import ACK, node, pod, policy, virtual_node
+from harness.stage import Scene
+from harness.watch import is_ready, node_of, scheduling_message
+from spillover.core.binding_keys import CONFIG_MAP
+
+SCHEDULER = "spillover-scheduler"
+ROLE = "k8s.aliyun.com/eci-ram-role-name"
+NAMESPACE = "spillover-system"
+
+
+def units(**unit: object) -> list[object]:
+    return [{"resource": "eci", **unit}]
+
+
+@pytest.fixture
+def edited(cluster: Cluster) -> Iterator[Cluster]:
+    """A cluster whose ConfigMap a test may edit."""
+    before = json.loads(cluster.kubectl("get", "cm", CONFIG_MAP, "-n", NAMESPACE, "-o", "json"))
+    yield cluster
+    edit(cluster, before["data"])
+
+
+def edit(cluster: Cluster, data: dict[str, str]) -> None:
+    change = json.dumps({"data": data})
+    cluster.kubectl("patch", "cm", CONFIG_MAP, "-n", NAMESPACE, "--type=merge", "-p", change)
+
+
+def test_a_policy_that_grants_is_refused_with_its_path(scene: Scene) -> None:
+    """Finding 4: a pod got a role that admission had refused it."""
+    bad = policy(ACK, scene.namespace, "bad", selector={"app": "a"},
+                 units=units(podAnnotations={ROLE: "admin"}))  # fmt: skip
+    with pytest.raises(ClusterError) as refused:
+        scene.add(bad)
+    assert f"spec.units[0].podAnnotations[{ROLE}]" in str(refused.value)
+
+
+def test_one_that_was_there_before_places_nothing_and_says_why(scene: Scene) -> None:
+    scene.add_nodes(virtual_node("virtual"))
+    scene.add_unchecked(policy(ACK, scene.namespace, "bad", selector={"app": "a"},
+                               units=units(podAnnotations={ROLE: "admin"})))  # fmt: skip
+    scene.add(pod(scene.namespace, "one", SCHEDULER, labels={"app": "a"}, gpus=0))
+    (found,) = scene.pods.wait_for(
+        lambda pods: bool(pods and scheduling_message(pods[0])), 30, "the pod says why it waits"
+    )
+    assert node_of(found) == ""
+    assert ROLE in scheduling_message(found)
+    text = scene.cluster.kubectl(
+        "wait", f"resourcepolicies.{ACK}/bad", "-n", scene.namespace,
+        "--for=condition=Invalid", "--timeout=30s",
+    )  # fmt: skip
+    assert "condition met" in text
+
+
+def test_an_edit_of_the_list_is_in_force_at_once_for_all(scene: Scene, edited: Cluster) -> None:
+    scene.add_nodes(node("ordinary", gpus=0))
+    scene.add(policy(ACK, scene.namespace, "own", selector={"app": "a"},
+                     units=[{"resource": "ecs", "podLabels": {"key1": "value1"}}]))  # fmt: skip
+    edit(edited, {"allowed": "^tier$"})
+    edited.kubectl(
+        "wait", f"resourcepolicies.{ACK}/own", "-n", scene.namespace,
+        "--for=condition=Invalid", "--timeout=30s",
+    )  # fmt: skip
+    scene.add(pod(scene.namespace, "one", SCHEDULER, labels={"app": "a"}, gpus=0))
+    scene.pods.wait_for(
+        lambda pods: bool(pods and "key1" in scheduling_message(pods[0])), 30, "it waits"
+    )
+    edit(edited, {"allowed": ""})
+    (found,) = scene.pods.wait_for(
+        lambda pods: bool(pods and is_ready(pods[0])), 30, "the pod is placed"
+    )
+    assert found["metadata"]["labels"]["key1"] == "value1"
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "is_refused"),
+    [
+        ("annotations", ROLE, True),
+        ("labels", "istio.io/rev", True),
+        ("annotations", "k8s.aliyun.com/eci-use-specs", False),
+        ("labels", "key1", False),
+        ("annotations", "spillover.dev/unit", False),
+    ],
+)
+def test_the_api_server_refuses_such_a_binding_itself(
+    scene: Scene, part: str, key: str, *, is_refused: bool
+) -> None:
+    """Whatever the extender believes: by the scheduler's account."""
+    scene.add_nodes(node("ordinary", gpus=0))
+    scene.add(pod(scene.namespace, "one", "nobody", gpus=0))
+    binding = {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {"name": "one", "namespace": scene.namespace, part: {key: "x"}},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": "ordinary"},
+    }
+    command = (
+        "create", "--raw", f"/api/v1/namespaces/{scene.namespace}/pods/one/binding",
+        "--as=system:serviceaccount:spillover-system:spillover-scheduler", "-f", "-",
+    )  # fmt: skip
+    if is_refused:
+        with pytest.raises(ClusterError, match=f"lets no policy write {key}"):
+            scene.cluster.kubectl(*command, stdin=json.dumps(binding))
+    else:
+        scene.cluster.kubectl(*command, stdin=json.dumps(binding))

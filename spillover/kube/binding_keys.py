@@ -1,0 +1,89 @@
+"""Watching the ConfigMap that says which keys a policy may have written onto pods."""
+
+from collections.abc import Callable
+from random import Random
+
+import msgspec
+
+from spillover.core.binding_keys import ALL, CONFIG_MAP, BindingKeys
+from spillover.core.policy import LoadedPolicy, PolicyKey
+from spillover.kube.reading import Unreadable
+from spillover.kube.reflector import Reflector
+from spillover.kube.session import ApiSession
+
+
+class _ConfigMap(msgspec.Struct):
+    data: dict[str, str] = {}
+
+
+_CONFIG_MAPS = msgspec.json.Decoder(_ConfigMap)
+
+
+class PolicyJudge:
+    """Judges policies by the keys as they are now, and all of them again when the keys change. It
+    is the sink of the ConfigMap's watch."""
+
+    def __init__(self) -> None:
+        self._keys = ALL
+        self._loaded: dict[PolicyKey, LoadedPolicy] = {}
+        self._takers: dict[str, Callable[[LoadedPolicy], None]] = {}
+
+    @property
+    def keys(self) -> BindingKeys:
+        return self._keys
+
+    def tell(self, group: str, take: Callable[[LoadedPolicy], None]) -> None:
+        """`take` gets each policy of a dialect that is judged otherwise than before."""
+        self._takers[group] = take
+
+    def judged(self, policy: LoadedPolicy) -> LoadedPolicy:
+        """As it is to be taken, now."""
+        self._loaded[policy.key] = policy
+        return self._keys.judged(policy)
+
+    def forget(self, key: PolicyKey) -> None:
+        self._loaded.pop(key, None)
+
+    def put(self, item: BindingKeys) -> None:
+        self._set(item)
+
+    def drop(self, item: BindingKeys) -> None:  # noqa: ARG002 - a Sink's
+        self._set(ALL)
+
+    def keep(self, items: list[BindingKeys], version: int) -> None:  # noqa: ARG002 - a Sink's
+        if not items:
+            self._set(ALL)
+
+    def unreadable(self, found: Unreadable) -> None:
+        """What was in force stays so: the log and a metric tell what is wrong with the new one."""
+
+    def _set(self, keys: BindingKeys) -> None:
+        before, self._keys = self._keys, keys
+        for policy in list(self._loaded.values()):
+            now = keys.judged(policy)
+            if now != before.judged(policy):
+                self._takers[policy.key.group](now)
+
+
+def keys_reflector(
+    session: ApiSession,
+    namespace: str,
+    judge: PolicyJudge,
+    random: Random,
+    clock: Callable[[], float],
+) -> Reflector[BindingKeys]:
+    """Of this one ConfigMap: more is not allowed by our Role."""
+    return Reflector(
+        session,
+        f"/api/v1/namespaces/{namespace}/configmaps",
+        binding_keys,
+        judge,
+        random,
+        clock,
+        select={"fieldSelector": f"metadata.name={CONFIG_MAP}"},
+    )
+
+
+def binding_keys(raw: bytes | msgspec.Raw) -> BindingKeys:
+    """Of the ConfigMap's JSON. Raises ValueError or msgspec.MsgspecError."""
+    return BindingKeys.read(_CONFIG_MAPS.decode(raw).data)
