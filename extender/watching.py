@@ -185,11 +185,11 @@ def reflectors(
         for kind in WORKLOAD_KINDS
     )
     return (
-        keys_reflector(session, namespace, judge, random, clock),
         *policies,
         *workloads,
         Reflector(session, "/api/v1/nodes", _node, NodeSink(cache), random, clock),
         Reflector(session, "/api/v1/pods", _pod, PodSink(cache), random, clock),
+        keys_reflector(session, namespace, judge, random, clock),
     )
 
 

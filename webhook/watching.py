@@ -88,10 +88,10 @@ def reflectors(
         for dialect in (ack, vke)
     )
     return (
-        keys_reflector(session, own_namespace, judge, random, clock),
         *dialects,
         Reflector(session, "/api/v1/nodes", _node, NodeSink(nodes), random, clock),
         Reflector(session, "/api/v1/namespaces", _namespace, namespaces, random, clock),
+        keys_reflector(session, own_namespace, judge, random, clock),
     )
 
 
