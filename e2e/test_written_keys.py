@@ -111,3 +111,17 @@ def test_the_api_server_refuses_such_a_binding_itself(
             scene.cluster.kubectl(*command, stdin=json.dumps(binding))
     else:
         scene.cluster.kubectl(*command, stdin=json.dumps(binding))
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_nor_by_a_patch_before_the_binding(scene: Scene, *, is_there: bool) -> None:
+    """As on API servers before 1.35: a value of a key that the pod has counts too."""
+    labels = {"istio.io/rev": "a"} if is_there else {}
+    scene.add(pod(scene.namespace, "one", "nobody", labels=labels, gpus=0))
+    command = (
+        "patch", "pod", "one", "-n", scene.namespace, "--type=merge",
+        "--as=system:serviceaccount:spillover-system:spillover-scheduler", "-p",
+    )  # fmt: skip
+    with pytest.raises(ClusterError, match="lets no policy write istio"):
+        scene.cluster.kubectl(*command, json.dumps({"metadata": {"labels": {"istio.io/rev": "b"}}}))
+    scene.cluster.kubectl(*command, json.dumps({"metadata": {"labels": {"key1": "b"}}}))

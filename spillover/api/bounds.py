@@ -6,7 +6,6 @@ under an older schema costs no more than any other.
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any
 
 from spillover.api.errors import FieldError
 
@@ -29,43 +28,53 @@ LISTS = {
     "nodeSelectorTerm": MOST_TERMS,
     "values": MOST_VALUES,
 }
-_DEPTH = 8
-"""No field that we know is nested as deep."""
+_MAPS = ("selector", "nodeSelector", "podLabels", "podAnnotations", "maxResources")
+_TEXTS = (
+    "strategy", "policy", "timeout", "preemptPolicy", "resource", "name", "type", "operator", "key",
+    "maxReplicasRatio", "whenNotReachMax",
+)  # fmt: skip
+_KNOWN = (*LISTS, *_MAPS, *_TEXTS, "whenTryNextUnits")
+"""Fields of both dialects, wherever they stand. What is not known is not parsed."""
 
 
 def errors(spec: object) -> list[FieldError]:
     """What is too large in a spec as it was read, with paths: 20 errors at the most. What is too
     large is not looked into."""
-    return list(islice(_errors("spec", "spec", spec, _DEPTH), MOST_ERRORS))
+    return list(islice(_of_part("spec", spec), MOST_ERRORS))
 
 
-def _errors(path: str, name: str, value: object, depth: int) -> Iterator[FieldError]:
-    if depth == 0:
-        return
-    if isinstance(value, str):
-        yield from _too_long(path, value, LONGEST_TEXT)
-    elif isinstance(value, list):
-        most = LISTS.get(name, MOST_UNITS)
-        if len(value) > most:
-            yield FieldError(path, f"{len(value)} are more than {most}")
+def _of_part(path: str, part: object) -> Iterator[FieldError]:
+    """The spec, or an element of one of its lists."""
+    if isinstance(part, str):
+        yield from _too_long(path, part, LONGEST_TEXT)
+    elif isinstance(part, Mapping):
+        for name in _KNOWN:
+            if name in part:
+                yield from _of_field(f"{path}.{name}", name, part[name])
+
+
+def _of_field(path: str, name: str, value: object) -> Iterator[FieldError]:
+    if name in LISTS and isinstance(value, list):
+        if len(value) > LISTS[name]:
+            yield FieldError(path, f"{len(value)} are more than {LISTS[name]}")
             return
         for index, each in enumerate(value):
-            yield from _errors(f"{path}[{index}]", "", each, depth - 1)
-    elif isinstance(value, Mapping):
-        yield from _of_mapping(path, name, value, depth)
+            yield from _of_part(f"{path}[{index}]", each)
+    elif name in _MAPS and isinstance(value, Mapping):
+        longest = LONGEST_ANNOTATION if name == "podAnnotations" else LONGEST_TEXT
+        yield from _of_map(path, value, longest)
+    else:
+        yield from _of_part(path, value)
 
 
-def _of_mapping(path: str, name: str, value: Mapping[str, Any], depth: int) -> Iterator[FieldError]:
+def _of_map(path: str, value: Mapping[str, object], longest: int) -> Iterator[FieldError]:
     if len(value) > MOST_PAIRS:
         yield FieldError(path, f"{len(value)} entries are more than {MOST_PAIRS}")
         return
     for key, each in value.items():
-        inner = f"{path}.{key[:LONGEST_NAME]}"
         yield from _too_long(path, key, LONGEST_TEXT)
-        if name == "podAnnotations" and isinstance(each, str):
-            yield from _too_long(inner, each, LONGEST_ANNOTATION)
-        else:
-            yield from _errors(inner, key, each, depth - 1)
+        if isinstance(each, str):
+            yield from _too_long(f"{path}.{key[:LONGEST_NAME]}", each, longest)
 
 
 def _too_long(path: str, text: str, longest: int) -> Iterator[FieldError]:

@@ -5,10 +5,8 @@ import logging
 from collections.abc import Callable, Mapping
 from enum import Enum
 
-import msgspec
-
-from spillover.api.kubernetes import PodObject
-from spillover.core.pods import Pod, pod_from_wire
+from spillover.core.pods import Pod
+from spillover.kube.reading import pod_in
 from spillover.kube.session import MERGE_PATCH, ApiError, ApiSession, NoAnswerError
 
 _WRITE_SECONDS = 5.0
@@ -75,8 +73,8 @@ class PodWriter:
             return self._failed(pod, error)
         self._report("written")
         try:
-            now = pod_from_wire(msgspec.json.decode(answer, type=PodObject))
-        except (ValueError, msgspec.MsgspecError):
+            now = pod_in(answer)
+        except NoAnswerError:
             return Outcome.WRITTEN  # the watch tells
         learn(now)
         return Outcome.WRITTEN

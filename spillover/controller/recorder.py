@@ -25,10 +25,10 @@ REPEAT_SECONDS = 3900.0
 anew after that."""
 BURST = 200
 PER_SECOND = 10.0
-"""Of each kind of object, in the whole cluster."""
+"""Events about one kind of object, in the whole cluster."""
 NAMESPACE_BURST = 50
 NAMESPACE_PER_SECOND = 1.0
-"""Likewise, in one namespace: a tenant cannot use up what is for all."""
+"""Events about one kind of object, in one namespace: a tenant cannot use up what is for all."""
 _MOST_NAMESPACES = 10_000
 _MOST_TOLD = 50_000
 _TRIES = 3

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from spillover.api.kubernetes import parse_version
+from spillover.api.partial import shallow
 from spillover.controller.objects import api_version, path_of
 from spillover.core.policy import LoadedPolicy, PolicyKey
 from spillover.core.status import PolicyReport, as_wire
@@ -72,7 +73,7 @@ class Statuses:
                 content_type=APPLY_PATCH,
                 seconds=_WRITE_SECONDS,
             )
-            answer = msgspec.json.decode(content, type=_Answer)
+            answer = msgspec.json.decode(shallow(content), type=_Answer)
             version = parse_version(answer.metadata.resource_version)
         except (ApiError, NoAnswerError, ValueError, msgspec.MsgspecError) as error:
             where = {"namespace": key.namespace, "policy": str(key), "reason": str(error)}

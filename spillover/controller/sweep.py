@@ -10,13 +10,11 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from random import Random
 
-import msgspec
-
-from spillover.api.kubernetes import PodObject
-from spillover.core.pods import EPOCH_ANNOTATION, Pod, pod_from_wire
+from spillover.core.pods import EPOCH_ANNOTATION, Pod, unreadable_pod
 from spillover.core.state import ClusterState
 from spillover.kube.backoff import Backoff
 from spillover.kube.listing import list_all
+from spillover.kube.reading import Unreadable, pod_in, pod_of
 from spillover.kube.session import MERGE_PATCH, ApiError, ApiSession, NoAnswerError
 from spillover.kube.signals import Signal
 
@@ -30,7 +28,6 @@ _LIVE = "status.phase!=Succeeded,status.phase!=Failed"
 
 Confirm = Callable[[], Awaitable[None]]
 
-_PODS = msgspec.json.Decoder(PodObject)
 _log = logging.getLogger(__name__)
 
 
@@ -120,9 +117,17 @@ class Sweep:
     async def _list(self) -> list[Pod]:
         """Every live pod of ours, as it is now or later."""
         listed: list[Pod] = []
+        unreadable: list[Unreadable] = []
         for scheduler in self._schedulers:
             select = {"fieldSelector": f"spec.schedulerName={scheduler},{_LIVE}"}
-            listed += await list_all(self._session, "/api/v1/pods", _pod, select)
+            listed += await list_all(
+                self._session,
+                "/api/v1/pods",
+                pod_of,
+                select,
+                unreadable=unreadable.append,
+            )
+        listed += [unreadable_pod(each.identity, each.reason, None) for each in unreadable]
         return listed
 
     async def _settle(self, pod: Pod, epoch: int, *, doubtful: bool) -> None:
@@ -146,13 +151,13 @@ class Sweep:
                 content_type=MERGE_PATCH,
                 seconds=_PATCH_SECONDS,
             )
-            found = _pod(content)
+            found = pod_in(content)
             self._state.learn(found)
         except ApiError as error:
             if error.status in _GONE:
                 return await self._is_gone(pod)
             return self._failed(pod, error)
-        except (NoAnswerError, msgspec.MsgspecError, ValueError) as error:
+        except NoAnswerError as error:
             return self._failed(pod, error)
         # Something may answer the patch and undo it: the version tells.
         done = bool(found.node) or found.version > pod.version
@@ -162,10 +167,10 @@ class Sweep:
         """After a patch was refused: by whom? An admission policy also answers with a 422."""
         path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
         try:
-            found = _pod(await self._session.request("GET", path, seconds=_PATCH_SECONDS))
+            found = pod_in(await self._session.request("GET", path, seconds=_PATCH_SECONDS))
         except ApiError as error:
             return self._gone(pod) if error.status == 404 else self._failed(pod, error)
-        except (NoAnswerError, msgspec.MsgspecError, ValueError) as error:
+        except NoAnswerError as error:
             return self._failed(pod, error)
         if found.uid != pod.uid:
             return self._gone(pod)
@@ -180,7 +185,3 @@ class Sweep:
         where = {"namespace": pod.namespace, "pod": pod.name, "reason": str(reason)}
         _log.warning("pod not swept", extra=where)
         return False
-
-
-def _pod(raw: bytes | msgspec.Raw) -> Pod:
-    return pod_from_wire(_PODS.decode(raw))

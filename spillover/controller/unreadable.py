@@ -11,7 +11,6 @@ from spillover.kube.reading import Unreadable
 from spillover.kube.reflector import Reflector
 
 _LOOK_SECONDS = 5.0
-_MOST_AT_ONCE = 50
 
 
 class UnreadableObjects:
@@ -25,7 +24,7 @@ class UnreadableObjects:
         """Never returns."""
         while True:
             for watch in self._watches:
-                for found in list(watch.unreadable.values())[:_MOST_AT_ONCE]:
+                for found in list(watch.unreadable.values()):
                     for regarding in _regarding(watch.path, found):
                         self._recorder.record(regarding, _happening(found))
             await asyncio.sleep(_LOOK_SECONDS)

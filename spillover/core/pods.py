@@ -24,6 +24,8 @@ EPOCH_ANNOTATION = "spillover.dev/epoch"
 """The term of the extender that last swept the pod while it was unbound: see `term`."""
 
 
+_UNKNOWN = "9999-12-31T23:59:59Z"
+"""Of an unreadable pod: after every policy, so that it counts."""
 _LONGEST_VERSION = 20  # digits of 64 bits
 
 
@@ -135,9 +137,9 @@ def unreadable_pod(found: Identity, reason: str, before: Pod | None) -> Pod:
             refusal="",
             slow_to_bind=True,
             priority=0,
-            created="",
+            created=_UNKNOWN,
             scheduler="",
-            since="",
+            since=_UNKNOWN,
             requests=(),
             owner="",
             nominated="",
@@ -151,7 +153,7 @@ def unreadable_pod(found: Identity, reason: str, before: Pod | None) -> Pod:
         labels=found.labels,
         annotations=found.annotations,
         node=found.node or before.node,
-        finished=found.finished,
+        finished=found.finished or before.finished,
         terminating=found.terminating,
         refusal="",
         unreadable=reason,

@@ -147,17 +147,22 @@ class InvalidPolicy:
 
 LoadedPolicy = Policy | InvalidPolicy
 
+_UNKNOWN = "9999-12-31T23:59:59Z"
+"""Of an unreadable policy: younger than all others, which come before it."""
+
 
 def unreadable_policy(
     found: Identity, group: str, reason: str, before: LoadedPolicy | None
 ) -> InvalidPolicy:
     """What stands for a policy that does not decode: an invalid one. `before` is the policy as it
-    was last read. Without one it holds back all pods of its namespace rather than letting them
-    astray."""
+    was last read. Without one it selects all pods of its namespace that no other policy selects,
+    and places none of them."""
+    if before is not None and before.uid != found.uid:
+        before = None  # another object, of the same name
     return InvalidPolicy(
         key=PolicyKey(group, found.namespace, found.name),
         uid=found.uid,
-        created=before.created if before is not None else "",
+        created=before.created if before is not None else _UNKNOWN,
         selector=before.selector if before is not None else {},
         errors=(FieldError("", f"cannot be read: {reason}"),),
         generation=before.generation if before is not None else 0,

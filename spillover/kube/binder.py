@@ -13,9 +13,11 @@ from typing import Any
 
 import msgspec
 
-from spillover.api.kubernetes import PodObject, Taint, Toleration
-from spillover.core.pods import UNIT_ANNOTATION, Pod, pod_from_wire
+from spillover.api.kubernetes import Taint, Toleration
+from spillover.api.partial import shallow
+from spillover.core.pods import UNIT_ANNOTATION, Pod
 from spillover.core.taints import tolerated
+from spillover.kube.reading import pod_in
 from spillover.kube.session import MERGE_PATCH, ApiError, ApiSession, NoAnswerError, NotSentError
 
 _log = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ the value it had before or null. If that binding fails, the next one starts from
 
 _FENCE_SECONDS = 10.0
 _VERSION_SECONDS = 3.0
+_OUR_POLICY = "ValidatingAdmissionPolicy 'spillover-bindings'"
 _NO_TIME = "there was no time left for the binding"
 _FIRST_WITH_LABELS = (1, 35)
 
@@ -205,12 +208,12 @@ class Binder:
         if labels_are_copied and not order.tolerate:
             return order.version
         content = await self._session.request("GET", order.path, seconds=self._left(order))
-        found = _pod(content)
+        found = pod_in(content)
         if outcome := _outcome(found, order):
             return outcome
         if found.version != order.version:
             return Changed(found)  # perhaps to a pod that is placed otherwise
-        raw: dict[str, Any] = msgspec.json.decode(content)
+        raw: dict[str, Any] = msgspec.json.decode(shallow(content))
         metadata = {} if labels_are_copied else _label_patch(order, found)
         tolerations = _with_tolerations(raw["spec"].get("tolerations") or [], order.tolerate)
         if not metadata and tolerations is None:
@@ -223,13 +226,13 @@ class Binder:
         return (await self._patch(order, patch, self._left(order))).version
 
     async def _get(self, order: Order, seconds: float) -> Pod:
-        return _pod(await self._session.request("GET", order.path, seconds=seconds))
+        return pod_in(await self._session.request("GET", order.path, seconds=seconds))
 
     async def _patch(self, order: Order, patch: object, seconds: float) -> Pod:
         content = await self._session.request(
             "PATCH", order.path, body=patch, content_type=MERGE_PATCH, seconds=seconds
         )
-        return _pod(content)
+        return pod_in(content)
 
     def _left(self, order: Order) -> float:
         return order.deadline - self._clock()
@@ -259,13 +262,6 @@ async def labels_in_binding(session: ApiSession, seconds: float) -> bool:
         _log.warning("labels are patched before each binding: /version: %s", error)
         return False
     return found >= _FIRST_WITH_LABELS
-
-
-def _pod(content: bytes) -> Pod:
-    try:
-        return pod_from_wire(msgspec.json.decode(content, type=PodObject))
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise NoAnswerError(f"not a pod: {error}") from error
 
 
 def _outcome(pod: Pod, order: Order) -> Bound | Refused | None:
@@ -316,5 +312,8 @@ def _with_tolerations(
 
 
 def _refusal(error: ApiError) -> str:
-    """Without the API server's message, which may name versions and times."""
-    return f"the API server refused the binding: {error.status} {error.reason}".strip()
+    """Without the API server's message, which may name versions and times; but for that of our own
+    admission policy, which names the keys."""
+    refused = f"the API server refused the binding: {error.status} {error.reason}".strip()
+    _, found, words = str(error).partition(_OUR_POLICY)
+    return f"{refused}: {words.partition('denied request: ')[2]}" if found else refused

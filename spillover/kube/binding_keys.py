@@ -5,7 +5,7 @@ from random import Random
 
 import msgspec
 
-from spillover.core.binding_keys import ALL, CONFIG_MAP, BindingKeys
+from spillover.core.binding_keys import ALL, CONFIG_MAP, NONE, BindingKeys
 from spillover.core.policy import LoadedPolicy, PolicyKey
 from spillover.kube.reading import Unreadable
 from spillover.kube.reflector import Reflector
@@ -25,6 +25,7 @@ class PolicyJudge:
 
     def __init__(self) -> None:
         self._keys = ALL
+        self._is_broken = False
         self._loaded: dict[PolicyKey, LoadedPolicy] = {}
         self._takers: dict[str, Callable[[LoadedPolicy], None]] = {}
 
@@ -45,17 +46,23 @@ class PolicyJudge:
         self._loaded.pop(key, None)
 
     def put(self, item: BindingKeys) -> None:
+        self._is_broken = False
         self._set(item)
 
     def drop(self, item: BindingKeys) -> None:  # noqa: ARG002 - a Sink's
         self._set(ALL)
 
     def keep(self, items: list[BindingKeys], version: int) -> None:  # noqa: ARG002 - a Sink's
-        if not items:
+        if not items and not self._is_broken:
             self._set(ALL)
+        self._is_broken = False
 
-    def unreadable(self, found: Unreadable) -> None:
-        """What was in force stays so: the log and a metric tell what is wrong with the new one."""
+    def unreadable(self, found: Unreadable) -> None:  # noqa: ARG002 - a Sink's
+        """What was in force stays so: the log and a metric tell what is wrong with the new one.
+        Where nothing was, no key may be written."""
+        self._is_broken = True
+        if self._keys is ALL:
+            self._set(NONE)
 
     def _set(self, keys: BindingKeys) -> None:
         before, self._keys = self._keys, keys

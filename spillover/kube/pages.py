@@ -2,7 +2,7 @@
 
 import msgspec
 
-from spillover.api.partial import elements, shallow
+from spillover.api.partial import elements
 
 
 class ListMeta(msgspec.Struct, rename="camel"):
@@ -32,7 +32,6 @@ def page(content: bytes) -> Page:
     try:
         return _PAGES.decode(content)
     except RecursionError:  # in one of its objects
-        items = elements(content)
-        frame = content[: content.find(items[0])] + b"]}" if items else shallow(content)
+        items, frame = elements(content)
         found = _FRAMES.decode(frame)
         return Page(found.kind, found.metadata, [msgspec.Raw(each) for each in items])

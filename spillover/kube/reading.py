@@ -6,10 +6,14 @@ from typing import TypeVar
 
 import msgspec
 
+from spillover.api.kubernetes import PodObject
 from spillover.api.partial import Identity, identity, shallow
+from spillover.core.pods import Pod, pod_from_wire
 from spillover.kube.session import NoAnswerError
 
 T = TypeVar("T")
+
+_PODS = msgspec.json.Decoder(PodObject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +45,16 @@ def readable(
 
 
 _LONGEST_REASON = 300
+
+
+def pod_in(content: bytes) -> Pod:
+    """The pod in an answer. Raises NoAnswerError for what does not decode."""
+    found = readable(content, pod_of)
+    if isinstance(found, Unreadable):
+        raise NoAnswerError(f"not a pod: {found.reason}")
+    return found
+
+
+def pod_of(raw: bytes | msgspec.Raw) -> Pod:
+    """Raises msgspec.MsgspecError, ValueError or RecursionError."""
+    return pod_from_wire(_PODS.decode(raw))

@@ -5,8 +5,11 @@ import yaml
 
 from builders import ack_policy
 from harness.places import MANIFESTS
+from spillover.api.partial import identity
 from spillover.core.binding_keys import CONFIG_MAP, BindingKeys
-from spillover.core.policy import InvalidPolicy
+from spillover.core.policy import InvalidPolicy, LoadedPolicy, Policy
+from spillover.kube.binding_keys import PolicyJudge
+from spillover.kube.reading import Unreadable
 
 SHIPPED = next(
     each["data"]
@@ -115,13 +118,49 @@ def test_a_policy_is_invalid_with_the_fields_path() -> None:
     assert [error.path for error in judged.errors] == [
         "spec.units[1].podAnnotations[k8s.aliyun.com/eci-ram-role-name]"
     ]
-    assert BindingKeys.read({"refused": "^$"}).judged(policy) == policy
+    assert BindingKeys.read({}).judged(policy) == policy
 
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [({"refused": "a\n("}, "data.refused, line 2"), ({"allowed": "*"}, "data.allowed, line 1")],
+    [
+        ({"refused": "a\n("}, "data.refused, line 2: not a regular expression"),
+        ({"allowed": "*"}, "data.allowed, line 1: only letters"),
+        ({"allowed": "([a-z]+)+/role"}, "data.allowed, line 1: only letters"),
+        ({"refused": "(?i)a"}, "data.refused, line 1: only letters"),
+        ({"refused": "a.*b.*c.*d"}, "data.refused, line 1: only letters"),
+        ({"refused": "a\r"}, "data.refused, line 1: only letters"),
+        ({"refused": "a b"}, "data.refused, line 1: only letters"),
+    ],
 )
 def test_a_bad_pattern_names_its_line(data: dict[str, str], words: str) -> None:
+    """Python and RE2 understand what is left alike, and no key takes long."""
     with pytest.raises(ValueError, match=words):
         BindingKeys.read(data)
+
+
+def test_a_policy_full_of_such_keys_tells_twenty() -> None:
+    labels = {f"istio.io/k{number}": "x" for number in range(60)}
+    policy = ack_policy(*[{"resource": "ecs", "podLabels": labels}] * 50)
+    judged = BindingKeys.read(SHIPPED).judged(policy)
+    assert isinstance(judged, InvalidPolicy)
+    assert len(judged.errors) == 20
+
+
+def test_what_cannot_be_read_leaves_what_was_in_force() -> None:
+    judge = PolicyJudge()
+    policy = ack_policy({"resource": "ecs", "podLabels": {"key1": "x"}})
+    told: list[LoadedPolicy] = []
+    judge.tell(policy.key.group, told.append)
+    assert judge.judged(policy) == policy
+    bad = Unreadable(identity(b'{"metadata":{"name":"c","uid":"u","resourceVersion":"1"}}'), "bad")
+    judge.unreadable(bad)  # never read: no key passes
+    judge.keep([], 1)
+    judge.put(BindingKeys.read({"refused": "^istio"}))
+    assert [type(each) for each in told] == [InvalidPolicy, Policy]
+    judge.unreadable(bad)
+    judge.keep([], 2)
+    assert judge.keys.problem("istio.io/rev")
+    assert judge.keys.problem("key1") is None
+    judge.keep([], 3)  # it is gone
+    assert judge.keys.problem("istio.io/rev") is None

@@ -90,3 +90,9 @@ def test_nothing_reaches_a_terminal_as_it_is() -> None:
     assert harmless("a\x1b[31mb\nc\x07\u202e") == "a\\x1b[31mb\nc\\x07\\u202e"
     assert harmless("ein Wort, 字") == "ein Wort, 字"
     assert str(FieldError("spec.\x1b]0;x", "no")) == "spec.\\x1b]0;x: no"
+
+
+def test_fields_of_a_vendor_that_nobody_knows_have_no_bounds() -> None:
+    more = {"future": {"x": [1] * 500, "y": PAIRS, "z": LONG}, "another": "x" * 5_000}
+    loaded = load(policy({**units({"resource": "ecs", **more}), **more}), ack.GROUP)
+    assert isinstance(loaded, Policy)
