@@ -19,7 +19,7 @@ from spillover.kube.credentials import Credentials
 from spillover.kube.session import MERGE_PATCH, ApiError, ApiSession
 
 SCHEDULER = "spillover-scheduler"
-PLACED_SECONDS = 15
+PLACED_SECONDS = 30
 """On a busy machine; a few hundred milliseconds are usual."""
 DEPTHS = (1_500, 9_980, 9_985, 9_990, 9_994)
 """Python 3.11 gives up after a thousand levels, 3.13 and the API server shortly before and after

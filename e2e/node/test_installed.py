@@ -250,7 +250,7 @@ def test_rolling_restart_of_both_while_pods_are_created(client: Client, namespac
                 )
             watching = threading.Thread(target=install.wait_ready, args=(client,), daemon=True)
             watching.start()
-            while watching.is_alive() or created < 30:
+            while watching.is_alive() or created < 45:
                 one = pod(namespace, f"p{created}", "default-scheduler", labels={"app": "three"})
                 del one["spec"]["schedulerName"]
                 client.create(one)
