@@ -13,14 +13,14 @@ class ListMeta(msgspec.Struct, rename="camel"):
 class Page(msgspec.Struct):
     """`items` are left as they are: one that cannot be read keeps no others back."""
 
-    kind: str
     metadata: ListMeta
+    kind: str = ""
     items: list[msgspec.Raw] | None = None
 
 
 class _Frame(msgspec.Struct):
-    kind: str
     metadata: ListMeta
+    kind: str = ""
 
 
 _PAGES = msgspec.json.Decoder(Page)
@@ -34,4 +34,4 @@ def page(content: bytes) -> Page:
     except RecursionError:  # in one of its objects
         items, frame = elements(content)
         found = _FRAMES.decode(frame)
-        return Page(found.kind, found.metadata, [msgspec.Raw(each) for each in items])
+        return Page(found.metadata, found.kind, [msgspec.Raw(each) for each in items])
