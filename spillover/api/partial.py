@@ -5,11 +5,14 @@ thousand levels deep, in a part of the object that we never look at.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import msgspec
 
 from spillover.api.kubernetes import parse_version
+
+T = TypeVar("T")
 
 _DEPTH = 48
 """No object that we read a field of is nested as deep."""
@@ -51,6 +54,15 @@ def shallow(raw: bytes) -> bytes:
                 done = match.end()
     rest = b"" if depth > _DEPTH else raw[done:]
     return b"".join([*pieces, rest])
+
+
+def decoded(raw: bytes | msgspec.Raw, decode: Callable[[bytes | msgspec.Raw], T]) -> T:
+    """What `decode` makes of it, without what is nested too deep for it. Raises what `decode`
+    raises, but no RecursionError."""
+    try:
+        return decode(raw)
+    except RecursionError:
+        return decode(shallow(bytes(raw)))
 
 
 def elements(raw: bytes) -> tuple[list[bytes], bytes]:

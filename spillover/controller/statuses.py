@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from spillover.api.kubernetes import parse_version
-from spillover.api.partial import shallow
+from spillover.api.partial import decoded
 from spillover.controller.objects import api_version, path_of
 from spillover.core.policy import LoadedPolicy, PolicyKey
 from spillover.core.status import PolicyReport, as_wire
@@ -27,6 +27,9 @@ class _Metadata(msgspec.Struct, rename="camel"):
 class _Answer(msgspec.Struct):
     metadata: _Metadata
     status: dict[str, Any] = {}
+
+
+_ANSWERS = msgspec.json.Decoder(_Answer)
 
 
 class Statuses:
@@ -73,7 +76,7 @@ class Statuses:
                 content_type=APPLY_PATCH,
                 seconds=_WRITE_SECONDS,
             )
-            answer = msgspec.json.decode(shallow(content), type=_Answer)
+            answer = decoded(content, _ANSWERS.decode)
             version = parse_version(answer.metadata.resource_version)
         except (ApiError, NoAnswerError, ValueError, msgspec.MsgspecError) as error:
             where = {"namespace": key.namespace, "policy": str(key), "reason": str(error)}

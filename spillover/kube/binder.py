@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from spillover.api.kubernetes import Taint, Toleration
-from spillover.api.partial import shallow
+from spillover.api.partial import decoded
 from spillover.core.pods import UNIT_ANNOTATION, Pod
 from spillover.core.taints import tolerated
 from spillover.kube.reading import pod_in
@@ -213,7 +213,7 @@ class Binder:
             return outcome
         if found.version != order.version:
             return Changed(found)  # perhaps to a pod that is placed otherwise
-        raw: dict[str, Any] = msgspec.json.decode(shallow(content))
+        raw: dict[str, Any] = decoded(content, msgspec.json.decode)
         metadata = {} if labels_are_copied else _label_patch(order, found)
         tolerations = _with_tolerations(raw["spec"].get("tolerations") or [], order.tolerate)
         if not metadata and tolerations is None:

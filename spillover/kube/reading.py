@@ -7,7 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from spillover.api.kubernetes import PodObject
-from spillover.api.partial import Identity, identity, shallow
+from spillover.api.partial import Identity, decoded, identity
 from spillover.core.pods import Pod, pod_from_wire
 from spillover.kube.session import NoAnswerError
 
@@ -31,15 +31,11 @@ def readable(
     What is nested too deep to be read by anybody is left out first. Raises NoAnswerError for what
     no API server sends: an object without a name or version."""
     try:
-        return decode(raw)
-    except Exception:  # noqa: BLE001 - whatever one object contains, the others are taken in
-        content = bytes(raw)
-    try:
-        return decode(shallow(content))
-    except Exception as error:  # noqa: BLE001 - likewise
+        return decoded(raw, decode)
+    except Exception as error:  # noqa: BLE001 - whatever one object contains, the others are taken in
         reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
     try:
-        return Unreadable(identity(content), reason)
+        return Unreadable(identity(bytes(raw)), reason)
     except (msgspec.MsgspecError, ValueError) as error:
         raise NoAnswerError(f"not such an object: {error}") from error
 

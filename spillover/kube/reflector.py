@@ -23,7 +23,7 @@ import aiohttp
 import msgspec
 
 from spillover.api.kubernetes import parse_version
-from spillover.api.partial import shallow
+from spillover.api.partial import decoded
 from spillover.kube.backoff import Backoff
 from spillover.kube.pages import ListMeta, Page, page
 from spillover.kube.reading import Unreadable, readable
@@ -252,7 +252,7 @@ class Reflector(Generic[T]):
     def _take(self, line: bytes) -> None:
         """Applies one event, and remembers its version: a later watch goes on from there."""
         try:
-            event = self._event(line)
+            event = decoded(line, self._events.decode)
             if event.type == "ERROR":
                 self._fail(event.object)
             version = self._bookmarks.decode(event.object).metadata.resource_version
@@ -286,12 +286,6 @@ class Reflector(Generic[T]):
         except ValueError as error:
             raise NoAnswerError(f"{self.path}: {error}") from error
 
-    def _event(self, line: bytes) -> _Event:
-        try:
-            return self._events.decode(line)
-        except RecursionError:  # in its object
-            return self._events.decode(shallow(line))
-
     def _decoded(self, raw: msgspec.Raw, unreadable: dict[str, Unreadable]) -> T | None:
         """What is put. Notes in `unreadable` what does not decode."""
         item = readable(raw, self._decode)
@@ -316,10 +310,7 @@ class Reflector(Generic[T]):
     def _forget(self, raw: msgspec.Raw) -> None:
         """The object can be read, or is gone."""
         if self.unreadable:
-            try:
-                named = self._named.decode(raw)
-            except (msgspec.MsgspecError, RecursionError):
-                named = self._named.decode(shallow(bytes(raw)))
+            named = decoded(raw, self._named.decode)
             self.unreadable.pop(named.metadata.uid, None)
 
 
