@@ -9,21 +9,20 @@ from typing import Any, NamedTuple
 import msgspec
 
 from spillover.api import ack, vke
-from spillover.api.kubernetes import NodeObject, PodObject, WorkloadObject, parse_version
+from spillover.api.kubernetes import NodeObject, WorkloadObject, parse_version
 from spillover.controller.statuses import Statuses
 from spillover.core.cache import SchedulingCache
 from spillover.core.dialects import load
 from spillover.core.nodes import Node, node_from_wire
-from spillover.core.pods import Pod, pod_from_wire
+from spillover.core.pods import Pod
 from spillover.core.policy import InvalidPolicy, LoadedPolicy, PolicyKey, unreadable_policy
 from spillover.core.workloads import WORKLOAD_KINDS, Workload, workload_from_wire
 from spillover.kube.binding_keys import PolicyJudge, keys_reflector
-from spillover.kube.reading import Unreadable
+from spillover.kube.reading import Unreadable, pod_of
 from spillover.kube.reflector import Reflector
 from spillover.kube.session import ApiSession
 
 _NODES = msgspec.json.Decoder(NodeObject)
-_PODS = msgspec.json.Decoder(PodObject)
 _WORKLOADS = msgspec.json.Decoder(WorkloadObject)
 
 _log = logging.getLogger(__name__)
@@ -188,7 +187,7 @@ def reflectors(
         *policies,
         *workloads,
         Reflector(session, "/api/v1/nodes", _node, NodeSink(cache), random, clock),
-        Reflector(session, "/api/v1/pods", _pod, PodSink(cache), random, clock),
+        Reflector(session, "/api/v1/pods", pod_of, PodSink(cache), random, clock),
         keys_reflector(session, namespace, judge, random, clock),
     )
 
@@ -214,7 +213,3 @@ def _workload(raw: bytes | msgspec.Raw, kind: str) -> Workload:
 
 def _node(raw: bytes | msgspec.Raw) -> Node:
     return node_from_wire(_NODES.decode(raw))
-
-
-def _pod(raw: bytes | msgspec.Raw) -> Pod:
-    return pod_from_wire(_PODS.decode(raw))

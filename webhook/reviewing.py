@@ -8,16 +8,16 @@ from typing import Any
 import msgspec
 
 from spillover.api.admission import AdmissionRequest, AdmissionResponse, AdmissionStatus
-from spillover.api.kubernetes import PodObject
 from spillover.core.dialects import load
 from spillover.core.matching import PolicyIndex
 from spillover.core.nodes import NodeIndex
-from spillover.core.pods import Pod, pod_from_wire
+from spillover.core.pods import Pod
 from spillover.core.policy import InvalidPolicy
 from spillover.core.review import consequences, doubts, keys_set_by
 from spillover.core.selectors import includes
 from spillover.kube.binding_keys import PolicyJudge
 from spillover.kube.listing import list_all
+from spillover.kube.reading import pod_of
 from spillover.kube.session import ApiError, ApiSession, NoAnswerError
 
 _LOOKS_AT_ONCE = 2
@@ -109,7 +109,7 @@ class Reviewing:
         path = f"/api/v1/namespaces/{namespace}/pods"
         try:
             async with asyncio.timeout(_LOOK_SECONDS), self._looks:
-                return await list_all(self._session, path, _pod)
+                return await list_all(self._session, path, pod_of)
         except (ApiError, NoAnswerError, TimeoutError) as error:
             _log.warning("consequences of an edit are not known", extra={"reason": str(error)})
             return []
@@ -139,7 +139,3 @@ def _keys(selector: _LabelSelector | None) -> list[str]:
         return []
     expressions = [str(each.get("key")) for each in selector.match_expressions or ()]
     return sorted({*(selector.match_labels or {}), *expressions})
-
-
-def _pod(raw: bytes | msgspec.Raw) -> Pod:
-    return pod_from_wire(msgspec.json.decode(raw, type=PodObject))

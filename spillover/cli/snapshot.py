@@ -12,7 +12,6 @@ from spillover.api.kubernetes import (
     ConstrainedPod,
     NodeCapacity,
     NodeObject,
-    PodObject,
     WorkloadObject,
 )
 from spillover.core.binding_keys import ALL, CONFIG_MAP, BindingKeys
@@ -20,13 +19,13 @@ from spillover.core.conventions import NodeConventions
 from spillover.core.dialects import load
 from spillover.core.fit import Capacity, capacity_of, in_use, misfit
 from spillover.core.nodes import Node, node_from_wire
-from spillover.core.pods import Pod, pod_from_wire
+from spillover.core.pods import Pod
 from spillover.core.policy import LoadedPolicy, unreadable_policy
 from spillover.core.state import ClusterState
 from spillover.core.workloads import WORKLOAD_KINDS, Workload, workload_from_wire
 from spillover.kube.binding_keys import binding_keys
 from spillover.kube.listing import list_all
-from spillover.kube.reading import Unreadable
+from spillover.kube.reading import Unreadable, pod_of
 from spillover.kube.session import ApiError, ApiSession
 
 T = TypeVar("T")
@@ -111,7 +110,7 @@ async def take(
     for node, _ in nodes:
         cache.put_node(node)
     remark = "pods of other namespaces: what is free on nodes is not known, and not looked at"
-    read_all = list_all(session, "/api/v1/pods", _plain_pod)
+    read_all = list_all(session, "/api/v1/pods", pod_of)
     everywhere = await _allowed(read_all, unseen, remark)
     for pod in everywhere if everywhere is not None else [pod for pod, _ in pods]:
         cache.put_pod(pod)
@@ -177,13 +176,9 @@ async def _allowed(reading: Awaitable[list[T]], unseen: list[str], what: str) ->
 
 def _pod(raw: bytes | msgspec.Raw) -> tuple[Pod, ConstrainedPod]:
     return (
-        _plain_pod(raw),
+        pod_of(raw),
         msgspec.json.decode(raw, type=ConstrainedPod),
     )
-
-
-def _plain_pod(raw: bytes | msgspec.Raw) -> Pod:
-    return pod_from_wire(msgspec.json.decode(raw, type=PodObject))
 
 
 def _node(raw: bytes | msgspec.Raw) -> tuple[Node, Capacity]:

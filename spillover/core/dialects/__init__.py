@@ -1,6 +1,6 @@
 """Turning a ResourcePolicy of either dialect into the internal model, or saying what is wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from spillover.api import ack as ack_api
 from spillover.api import vke as vke_api
 from spillover.api.bounds import MOST_ERRORS
+from spillover.api.errors import FieldError
 from spillover.api.resourcepolicy import parse
 from spillover.core.dialects import ack, vke
 from spillover.core.policy import InvalidPolicy, LoadedPolicy, PolicyKey
@@ -26,23 +27,19 @@ def _load(raw: Mapping[str, Any], group: str) -> LoadedPolicy:
     origin = (key, metadata.get("uid", ""), metadata.get("creationTimestamp") or "")
     if group == ack_api.GROUP:
         parsed_ack = parse(ack_api.ResourcePolicy, raw)
-        errors = (
-            parsed_ack
-            if isinstance(parsed_ack, list)
-            else list(islice(ack.errors(parsed_ack.spec), MOST_ERRORS))
-        )
+        errors = parsed_ack if isinstance(parsed_ack, list) else _first(ack.errors(parsed_ack.spec))
         if not isinstance(parsed_ack, list) and not errors:
             return ack.policy(*origin, parsed_ack.spec)
     else:
         parsed_vke = parse(vke_api.ResourcePolicy, raw)
-        errors = (
-            parsed_vke
-            if isinstance(parsed_vke, list)
-            else list(islice(vke.errors(parsed_vke.spec), MOST_ERRORS))
-        )
+        errors = parsed_vke if isinstance(parsed_vke, list) else _first(vke.errors(parsed_vke.spec))
         if not isinstance(parsed_vke, list) and not errors:
             return vke.policy(*origin, parsed_vke.spec)
     return InvalidPolicy(*origin, _readable_selector(raw.get("spec")), tuple(errors))
+
+
+def _first(errors: Iterable[FieldError]) -> list[FieldError]:
+    return list(islice(errors, MOST_ERRORS))
 
 
 def _readable_selector(spec: object) -> Mapping[str, str]:
