@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from spillover.api.labels import MAX_ANNOTATIONS_BYTES, annotations_size
 from spillover.core.claims import Claim, Place, annotations_for, labels_for
+from spillover.core.instants import AFTER_ALL
 from spillover.core.ledger import Ledger
 from spillover.core.limits import Usage
 from spillover.core.placement import Decision, decide, find, is_first_choice, may_gain
@@ -17,9 +18,6 @@ from spillover.core.waiting import Outlook, Prospect, Shape
 
 PREEMPT_SECONDS = 0.3
 """From filter's refusal of every node to the scheduler's call of preempt, in the same attempt."""
-
-_NEVER_PREVIOUS = "9999-12-31T23:59:59Z"
-"""Since when a pod is bound whose binding is under way: after every policy, whatever the clocks."""
 
 NOT_FIRST_CHOICE = "node(s) were nominated, and are not the pod's first choice"
 
@@ -124,7 +122,7 @@ class SchedulingCache(ClusterState):
             node=node,
             labels={**pod.labels, **labels},
             annotations={**pod.annotations, **annotations},
-            since=_NEVER_PREVIOUS,
+            since=AFTER_ALL,  # its binding is under way: after every policy
         )
         return Claim(
             pod=pod,

@@ -2,6 +2,10 @@
 
 from datetime import UTC, datetime
 
+AFTER_ALL = "9999-12-31T23:59:59Z"
+"""Later than every instant that an API server writes, whatever the clocks. Instants are compared as
+texts."""
+
 
 def seconds_of(text: str) -> float | None:
     """None for what is no instant with a time zone."""

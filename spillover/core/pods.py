@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from spillover.api.kubernetes import PodObject, PodSpec, Toleration, parse_version
 from spillover.api.partial import Identity
+from spillover.core.instants import AFTER_ALL
 from spillover.core.resources import Requests, pod_requests
 from spillover.core.workloads import owner_of
 
@@ -24,8 +25,6 @@ EPOCH_ANNOTATION = "spillover.dev/epoch"
 """The term of the extender that last swept the pod while it was unbound: see `term`."""
 
 
-_UNKNOWN = "9999-12-31T23:59:59Z"
-"""Of an unreadable pod: after every policy, so that it counts."""
 _LONGEST_VERSION = 20  # digits of 64 bits
 
 
@@ -137,9 +136,9 @@ def unreadable_pod(found: Identity, reason: str, before: Pod | None) -> Pod:
             refusal="",
             slow_to_bind=True,
             priority=0,
-            created=_UNKNOWN,
+            created=AFTER_ALL,  # after every policy: it counts
             scheduler="",
-            since=_UNKNOWN,
+            since=AFTER_ALL,
             requests=(),
             owner="",
             nominated="",

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from spillover.api.errors import FieldError
 from spillover.api.partial import Identity
+from spillover.core.instants import AFTER_ALL
 from spillover.core.selectors import Requirement
 
 IMPLICIT_GROUP = "spillover.dev"
@@ -147,9 +148,6 @@ class InvalidPolicy:
 
 LoadedPolicy = Policy | InvalidPolicy
 
-_UNKNOWN = "9999-12-31T23:59:59Z"
-"""Of an unreadable policy: younger than all others, which come before it."""
-
 
 def unreadable_policy(
     found: Identity, group: str, reason: str, before: LoadedPolicy | None
@@ -162,7 +160,7 @@ def unreadable_policy(
     return InvalidPolicy(
         key=PolicyKey(group, found.namespace, found.name),
         uid=found.uid,
-        created=before.created if before is not None else _UNKNOWN,
+        created=before.created if before is not None else AFTER_ALL,  # the others come first
         selector=before.selector if before is not None else {},
         errors=(FieldError("", f"cannot be read: {reason}"),),
         generation=before.generation if before is not None else 0,
