@@ -12,6 +12,7 @@ from harness.client import ClusterError
 from harness.locks import exclusive
 from harness.node import host
 from harness.places import ROOT, cache
+from harness.programs import answers
 
 NAME = "spillover"
 DOCKERFILE = ROOT / "Dockerfile"
@@ -70,7 +71,7 @@ def find_builder() -> str:
     for name in _BUILDERS:
         if shutil.which(name) is None:
             reasons.append(f"{name} is not installed")
-        elif name == "docker" and not _answers([name, "version"]):
+        elif name == "docker" and not answers(name, "version"):
             reasons.append("docker has no engine that answers")
         else:
             return name
@@ -118,16 +119,6 @@ def _keep_newest(folder: Path) -> None:
     files = sorted(folder.glob("*.tar"), key=lambda file: file.stat().st_mtime)
     for file in files[:-_KEPT]:
         file.unlink()
-
-
-def _answers(words: list[str]) -> bool:
-    try:
-        ended = subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return ended.returncode == 0
 
 
 def _id(builder: str, tag: str) -> str:

@@ -12,6 +12,7 @@ from harness.build import control_plane, kind_tools
 from harness.client import Client, ClusterError
 from harness.node.control import KWOK_ARGUMENTS, KWOK_STAGES
 from harness.places import ROOT, cache
+from harness.programs import answers
 
 CONFIGURATION = ROOT / "e2e" / "kind" / "cluster.yaml"
 _UP_SECONDS = 900
@@ -20,11 +21,11 @@ _SHORT_SECONDS = 300
 
 def obstacle() -> str | None:
     """Why there can be no kind cluster here, in a sentence, or None."""
-    if _answers("docker", "version"):
+    if answers("docker", "version"):
         return None
     if shutil.which("podman") is None:
         return "kind needs Docker, which does not answer here, or podman, which is not installed"
-    if _answers("podman", "image", "exists", node_image()):
+    if answers("podman", "image", "exists", node_image()):
         return None
     return f"kind needs Docker, which does not answer here, or podman with the image {node_image()}"
 
@@ -77,7 +78,7 @@ class KindCluster(Client):
 
     def load(self, tag: str) -> None:
         """Brings an image of the container engine to the node."""
-        if _answers("docker", "version"):
+        if answers("docker", "version"):
             self._kind("load", "docker-image", tag)
             return
         archive = self._folder / "image.tar"
@@ -114,7 +115,7 @@ class KindCluster(Client):
 
     def _kind(self, *words: str, seconds: int = _SHORT_SECONDS) -> None:
         environment = dict(os.environ)
-        if not _answers("docker", "version"):
+        if not answers("docker", "version"):
             environment["KIND_EXPERIMENTAL_PROVIDER"] = "podman"
         ended = subprocess.run(
             [kind_tools().binary("kind"), *words, f"--name={self.name}"],
@@ -128,13 +129,3 @@ class KindCluster(Client):
         )
         if ended.returncode:
             raise ClusterError(f"kind {' '.join(words)}: {ended.stderr.strip()}")
-
-
-def _answers(*words: str) -> bool:
-    try:
-        ended = subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return ended.returncode == 0
