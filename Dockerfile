@@ -20,6 +20,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY spillover spillover
 COPY extender extender
 COPY webhook webhook
+COPY certificates certificates
 RUN python3 -m pip --python /opt/build/bin/python wheel --no-cache-dir --no-deps \
         --no-build-isolation --wheel-dir /dist . \
     && python3 -m pip --python /opt/spillover/bin/python install --no-cache-dir --no-deps /dist/*.whl

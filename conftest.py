@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness import kind
+from harness import kind, slowness
 from harness.catalogue import all_clusters
 from harness.cluster import Cluster, Options, running
 from harness.places import TEST_PREFIX, cache
@@ -35,6 +35,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def full(request: pytest.FixtureRequest) -> bool:
     """Whether the full counts were asked for."""
     return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture(scope="session")
+def slack(*, full: bool) -> float:
+    """By how much a limit on a time is multiplied: 1 for full counts. Otherwise it follows from how
+    slow the machine is when the first test asks."""
+    return 1.0 if full else slowness.factor()
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +76,12 @@ def cluster(cluster_name: str) -> Iterator[Cluster]:
         yield cluster
         refused = [
             line
-            for component in ("extender", "webhook", "spillover-scheduler-0/kube-scheduler")
+            for component in (
+                "certificates",
+                "extender",
+                "webhook",
+                "spillover-scheduler-0/kube-scheduler",
+            )
             for log in cluster.logs(component)
             for line in log.read_text().splitlines()
             # An event for a pod whose namespace goes with its test is nobody's lack of rights.

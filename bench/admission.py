@@ -21,22 +21,21 @@ import msgspec
 import uvloop
 from aiohttp import web
 
+from certificates.making import new_authority, new_certificate
 from spillover.api import ack
 from spillover.api.admission import AdmissionAnswer, AdmissionResponse, AdmissionReview
-from spillover.core.admission import AdmissionDefaults
-from spillover.core.conventions import NodeConventions
+from spillover.core.admission.mutate import AdmissionDefaults
+from spillover.core.cache.policy_index import PolicyIndex
 from spillover.core.dialects import load
-from spillover.core.matching import PolicyIndex
-from spillover.core.nodes import NodeIndex
+from spillover.core.model.conventions import NodeConventions
+from spillover.core.model.nodes import NodeIndex
 from spillover.kube.binding_keys import PolicyJudge
-from spillover.kube.credentials import Credentials
 from spillover.kube.readiness import Readiness
-from spillover.kube.session import ApiSession
+from spillover.serving.certificates import Served
 from spillover.serving.http import serve
 from webhook.admitting import Admitting
 from webhook.app import admission_app
-from webhook.certificates import new_authority, new_certificate
-from webhook.keeper import Served
+from webhook.crowded import CrowdedNamespaces
 from webhook.metrics import Metrics
 from webhook.namespaces import Namespaces
 from webhook.reviewing import Reviewing
@@ -94,8 +93,8 @@ async def server(port: int) -> None:
         policies.put(load(policy(number), ack.GROUP))
     nodes = NodeIndex(NodeConventions())
     app = admission_app(
-        Admitting(policies, Namespaces(), AdmissionDefaults(), ()),
-        Reviewing(policies, nodes, ApiSession(Credentials()), PolicyJudge()),
+        Admitting(policies, Namespaces(), CrowdedNamespaces(lambda: 0.0), AdmissionDefaults(), ()),
+        Reviewing(policies, nodes, PolicyJudge()),
         Readiness([]),
         Metrics(lambda: 0.0, ()),
     )

@@ -25,7 +25,7 @@ import aiohttp
 import uvloop
 
 from extender.app import scheduler_app
-from extender.aside import beside_answers
+from extender.background import background_tasks
 from extender.binding import Binding
 from extender.filtering import Filtering
 from extender.metrics import Metrics
@@ -33,8 +33,9 @@ from extender.preempting import Preempting
 from extender.watching import reflectors
 from spillover.api.kubernetes import PodObject
 from spillover.controller.statuses import Statuses
-from spillover.core.cache import SchedulingCache
-from spillover.core.conventions import NodeConventions
+from spillover.core.cache.cluster import ClusterCache
+from spillover.core.model.conventions import NodeConventions
+from spillover.core.scheduler import Scheduler
 from spillover.kube.binder import Binder
 from spillover.kube.credentials import Credentials
 from spillover.kube.readiness import Readiness
@@ -74,18 +75,22 @@ async def server(kubeconfig: Path, port: int, *, controller: bool) -> None:
     chance, clock = random.SystemRandom(), time.monotonic
     async with ApiSession(Credentials(kubeconfig)) as session:
         conventions = NodeConventions(schedulers=frozenset({SCHEDULER}))
-        cache = SchedulingCache(conventions, clock, time.time, chance.random)
+        scheduler = Scheduler(ClusterCache(conventions, clock, time.time, chance.random))
         statuses = Statuses(session, lambda: datetime.now(UTC))
-        watches = reflectors(session, cache, statuses, "spillover-system", chance, clock)
-        ready, metrics = Readiness(watches), Metrics(cache, watches)
-        aside = beside_answers(
-            cache, session, statuses, metrics, watches, lambda: True, clock, chance
+        watches = reflectors(
+            session, scheduler.cluster, statuses, "spillover-system", chance, clock
+        )
+        ready, metrics = Readiness(watches), Metrics(scheduler.cluster, watches)
+        background = background_tasks(
+            scheduler, session, statuses, metrics, watches, lambda: True, clock, chance
         )
         binder = Binder(session, labels_in_binding=True, clock=clock)
         app = scheduler_app(
-            Filtering(cache, metrics, aside.decisions),
-            Preempting(cache, metrics),
-            Binding(cache, binder, metrics, clock, chance, Always(), aside.decisions, time.time),
+            Filtering(scheduler, metrics, background.decisions),
+            Preempting(scheduler, metrics),
+            Binding(
+                scheduler, binder, metrics, clock, chance, Always(), background.decisions, time.time
+            ),
             ready,
             metrics,
             clock,
@@ -96,10 +101,10 @@ async def server(kubeconfig: Path, port: int, *, controller: bool) -> None:
                 group.create_task(watch.run())
             while not await ready.synced(60):
                 pass
-            cache.begin_term(1)
-            cache.term.open_all_but(frozenset())
+            scheduler.cluster.begin_term(1)
+            scheduler.cluster.term.open_all_but(frozenset())
             if controller:
-                group.create_task(aside.controller.run())
+                group.create_task(background.controller.run())
             group.create_task(serve(app, "127.0.0.1", port))
 
 

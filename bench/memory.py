@@ -20,6 +20,7 @@ _PROCESSES = (
     ("spillover-scheduler-0", "extender"),
     ("spillover-scheduler-0", "kube-scheduler"),
     ("spillover-webhook-0", "webhook"),
+    ("spillover-certificates-0", "certificates"),
 )
 _SETTLE_SECONDS = 20.0
 

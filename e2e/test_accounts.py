@@ -8,8 +8,14 @@ import pytest
 from harness.client import ClusterError
 from harness.scenes import pod
 from harness.stage import Scene
+from spillover.kube.credentials import Credentials
+from spillover.kube.session import MERGE_PATCH, ApiError, ApiSession
 
-SCHEDULER = "system:serviceaccount:spillover-system:spillover-scheduler"
+NAMESPACE = "spillover-system"
+ACCOUNTS = f"system:serviceaccount:{NAMESPACE}"
+SCHEDULER = f"{ACCOUNTS}:spillover-scheduler"
+WEBHOOK = f"{ACCOUNTS}:spillover-webhook"
+CERTIFICATES = f"{ACCOUNTS}:spillover-certificates"
 
 
 Patch = Callable[..., str]
@@ -49,6 +55,24 @@ def test_a_toleration_may_be_added(patch: Patch, scene: Scene) -> None:
     patch({"spec": {"tolerations": [*present, more]}}, "merge")
 
 
+def test_of_a_pods_gates_only_that_of_crowds_may_be_taken_away(scene: Scene) -> None:
+    gates = [{"name": "spillover.dev/crowd"}, {"name": "example.com/quota"}]
+    scene.add(pod(scene.namespace, "gated", "nobody", gpus=0, schedulingGates=gates))
+
+    def take(name: str) -> None:
+        change = {"spec": {"schedulingGates": [{"$patch": "delete", "name": name}]}}
+        scene.cluster.kubectl(
+            "patch", "pod", "gated", "-n", scene.namespace, "--type=strategic",
+            "-p", json.dumps(change), f"--as={SCHEDULER}",
+        )  # fmt: skip
+
+    with pytest.raises(ClusterError, match="take away its gate, and nothing else"):
+        take("example.com/quota")
+    take("spillover.dev/crowd")
+    text = scene.cluster.kubectl("get", "pod", "gated", "-n", scene.namespace, "-o", "json")
+    assert json.loads(text)["spec"]["schedulingGates"] == [{"name": "example.com/quota"}]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -68,8 +92,81 @@ def test_nothing_else_is(patch: Patch, change: object, words: str) -> None:
         patch(change)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"metadata": {"finalizers": ["example.com/keep"]}}, "finalizers and owners"),
+     ({"metadata": {"labels": {"istio.io/rev": "b"}}}, "lets no policy write istio")],
+    ids=["finalizer", "label"],
+)  # fmt: skip
+async def test_nor_by_way_of_the_status(
+    scene: Scene, patch: Patch, change: object, words: str
+) -> None:
+    patch({"metadata": {"annotations": {"spillover.dev/waiting": "x"}}})
+    # kubectl would read the status first, which the account may not.
+    token = scene.cluster.pod_folder("spillover-scheduler-0") / "extender.kubeconfig"
+    path = f"/api/v1/namespaces/{scene.namespace}/pods/one/status"
+    async with ApiSession(Credentials(token)) as session:
+        with pytest.raises(ApiError, match=words):
+            await session.request("PATCH", path, body=change, content_type=MERGE_PATCH)
+        allowed = {"status": {"message": "x"}}
+        await session.request("PATCH", path, body=allowed, content_type=MERGE_PATCH)
+
+
 def test_others_are_not_held_to_it(scene: Scene) -> None:
     scene.add(pod(scene.namespace, "two", "nobody", gpus=0))
     scene.cluster.kubectl(
         "set", "image", "pod/two", "model=example.com/other:1", "-n", scene.namespace
     )
+
+
+@pytest.mark.parametrize("account", [WEBHOOK, SCHEDULER])
+@pytest.mark.parametrize(
+    "kind", ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"]
+)
+def test_who_listens_to_the_network_configures_no_webhook(
+    scene: Scene, account: str, kind: str
+) -> None:
+    """Finding 5: a webhook for every object, at any address, is worth a cluster."""
+    change = json.dumps([{"op": "add", "path": "/webhooks/0/rules/0/resources", "value": ["*"]}])
+    with pytest.raises(ClusterError, match="forbidden"):
+        scene.cluster.kubectl("patch", kind, "spillover", "--type=json", "-p", change,
+                              f"--as={account}")  # fmt: skip
+
+
+@pytest.mark.parametrize("account", [WEBHOOK, SCHEDULER, CERTIFICATES])
+def test_nobody_creates_a_secret(scene: Scene, account: str) -> None:
+    """Finding 10: one that is the scheduler's ServiceAccount token was created and read."""
+    token = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/service-account-token",
+        "metadata": {
+            "name": "spillover-token",
+            "namespace": NAMESPACE,
+            "annotations": {"kubernetes.io/service-account.name": "spillover-scheduler"},
+        },
+    }
+    with pytest.raises(ClusterError, match="forbidden"):
+        scene.cluster.kubectl("create", "-f", "-", f"--as={account}", stdin=json.dumps(token))
+
+
+def test_the_secret_stays_what_it_is(scene: Scene) -> None:
+    """Nor is the one that is there turned into a token: a Secret's type does not change."""
+    found = json.loads(
+        scene.cluster.kubectl("get", "secret", "spillover-webhook", "-n", NAMESPACE, "-o", "json")
+    )
+    found["type"] = "kubernetes.io/service-account-token"
+    with pytest.raises(ClusterError, match="immutable"):
+        scene.cluster.kubectl("replace", "-f", "-", f"--as={CERTIFICATES}", stdin=json.dumps(found))
+
+
+@pytest.mark.parametrize("kind", ["configmap", "lease"])
+@pytest.mark.parametrize("namespace", [NAMESPACE, "kube-system"])
+def test_the_scheduler_writes_no_object_but_its_own(
+    scene: Scene, kind: str, namespace: str
+) -> None:
+    version = "v1" if kind == "configmap" else "coordination.k8s.io/v1"
+    other = {"apiVersion": version, "kind": kind.title().replace("map", "Map"),
+             "metadata": {"name": "other", "namespace": namespace}}  # fmt: skip
+    with pytest.raises(ClusterError, match=r"and no others|forbidden"):
+        scene.cluster.kubectl("create", "-f", "-", f"--as={SCHEDULER}", stdin=json.dumps(other))

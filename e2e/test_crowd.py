@@ -13,7 +13,7 @@ import pytest
 from harness.containers import extender
 from harness.metrics import total, wait_unchanged
 from harness.scenes import ACK, node, pod, policy, virtual_node
-from harness.stage import Scene, answered
+from harness.stage import Scene, placed_or_waiting
 from harness.watch import node_of
 
 Object = dict[str, Any]
@@ -22,7 +22,6 @@ WAITING = 300
 UPDATES_PER_SECOND = 10
 CALLS_PER_POD_AND_MINUTE = 30
 BOUND_SECONDS = 1.0
-NOISE = 5  # in CI the figure may take so many times as long
 
 
 def is_bound(name: str, pods: list[Object]) -> bool:
@@ -54,7 +53,7 @@ def status_updates(scene: Scene, name: str) -> Iterator[list[float]]:
 
 
 @pytest.mark.timeout(600)
-def test_300_waiting_pods_beside_a_busy_one(scene: Scene, *, full: bool) -> None:
+def test_300_waiting_pods_beside_a_busy_one(scene: Scene, slack: float, *, full: bool) -> None:
     seconds, newcomers = (60, 30) if full else (15, 7)
     decisions = "spillover_filter_decisions_total"
     it = extender(scene.cluster)
@@ -76,7 +75,7 @@ def test_300_waiting_pods_beside_a_busy_one(scene: Scene, *, full: bool) -> None
         for n in range(WAITING)
     ]
     scene.add(*crowd)
-    scene.pods.wait_for(answered(WAITING + 1), 120, "all others refused")
+    scene.pods.wait_for(placed_or_waiting(WAITING + 1), 120, "all others waiting")
     wait_unchanged(it, decisions, 4.0, 120)
 
     first_event = len(scene.pods.events)
@@ -108,4 +107,4 @@ def test_300_waiting_pods_beside_a_busy_one(scene: Scene, *, full: bool) -> None
     assert len(updates) / minutes / 60 > UPDATES_PER_SECOND * (0.95 if full else 0.5)
     assert rate < CALLS_PER_POD_AND_MINUTE
     assert written == []
-    assert median < BOUND_SECONDS * (1 if full else NOISE)
+    assert median < BOUND_SECONDS * slack

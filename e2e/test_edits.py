@@ -1,4 +1,4 @@
-"""A policy is edited while its pods run: nobody is evicted, and pods stay with their units."""
+"""A policy is edited while its pods run: no pod is evicted, and pods stay with their units."""
 
 from collections import Counter
 from typing import Any

@@ -174,7 +174,16 @@ def test_a_pod_that_nobody_tries_is_told_so(scene: Scene) -> None:
         pod(scene.namespace, "gated", "spillover-scheduler", labels={"app": "app"},
             schedulingGates=[{"name": "example.com/quota"}]),
         pod(scene.namespace, "theirs", "somebody", labels={"app": "app"}),
+        policy(ACK, scene.namespace, "full", selector={"app": "full"},
+               units=[{"resource": "ecs", "max": 0}]),
+        pod(scene.namespace, "crowded", "spillover-scheduler", labels={"app": "full"},
+            schedulingGates=[{"name": "spillover.dev/crowd"}]),
     )  # fmt: skip
+    crowded = explained(scene, "pod", "crowded")["pod"]
+    assert crowded["outcome"] == (
+        "not placed: 1 of 1 units cannot take it; but its gate spillover.dev/crowd is taken away"
+        " when there is room: many pods of its namespace wait"
+    )
     gated = explained(scene, "pod", "gated")["pod"]
     assert gated["outcome"] == (
         "goes to ecs when the scheduler tries it next;"

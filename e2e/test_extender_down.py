@@ -11,12 +11,11 @@ from harness.watch import node_of
 
 PODS = 100
 BACK_SECONDS = 20.0
-NOISE = 5  # in CI the figure may take so many times as long
 
 
 @pytest.mark.timeout(600)
 def test_pods_created_while_the_extender_is_down_are_placed_when_it_is_back(
-    scene: Scene, *, full: bool
+    scene: Scene, slack: float, *, full: bool
 ) -> None:
     down_seconds = 60 if full else 10
     scene.add_nodes(virtual_node("virtual-0", gpus=500))
@@ -37,7 +36,7 @@ def test_pods_created_while_the_extender_is_down_are_placed_when_it_is_back(
         back = time.monotonic()
     scene.pods.wait_for(
         lambda pods: len(pods) == PODS and all(map(node_of, pods)),
-        BACK_SECONDS * (1 if full else NOISE),
+        BACK_SECONDS * slack,
         f"{PODS} pods placed",
     )
     print(

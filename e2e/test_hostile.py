@@ -2,11 +2,13 @@
 what the attacker did, and then places ordinary pods in another namespace."""
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
 
 import msgspec
 import pytest
+import yaml
 
 from harness.client import ClusterError
 from harness.cluster import Cluster
@@ -14,7 +16,7 @@ from harness.containers import Container, extender
 from harness.metrics import total
 from harness.scenes import ACK, VKE, node, pod, policy
 from harness.stage import Scene
-from harness.watch import is_ready
+from harness.watch import is_ready, node_of
 from spillover.kube.credentials import Credentials
 from spillover.kube.session import MERGE_PATCH, ApiError, ApiSession
 
@@ -147,12 +149,114 @@ def test_a_policy_with_a_fault_in_each_of_many_units(scene: Scene, tenant: str) 
         scene.add(policy(ACK, tenant, "many", selector={"app": "x"}, units=many))
 
 
+def test_a_deep_spec_is_refused_with_a_reason(scene: Scene, tenant: str) -> None:
+    deep = policy(ACK, tenant, "deep", selector={"app": "x"}, units=[{"resource": "ecs"}])
+    text = json.dumps(deep).replace(
+        '"selector"', '"more": ' + '{"f":' * 1_500 + "0" + "}" * 1_500 + ', "selector"'
+    )
+    path = f"/apis/{ACK}/v1alpha1/namespaces/{tenant}/resourcepolicies"
+    with pytest.raises(ClusterError, match="nested too deep to be read"):
+        scene.cluster.kubectl("create", "--raw", path, "-f", "-", stdin=text)
+
+
+@pytest.mark.parametrize("name", ["a\u007fb", "\uffff", "a" * 1024])
+def test_a_name_that_a_status_cannot_have(scene: Scene, tenant: str, name: str) -> None:
+    """Its status was tried again for ever."""
+    odd = policy(ACK, tenant, "odd", selector={"app": "x"},
+                 units=[{"resource": "ecs", "maxResources": {name: "1"}}])  # fmt: skip
+    with pytest.raises(ClusterError, match="is not a qualified name"):
+        scene.add(odd)
+
+
+def test_a_status_that_tells_what_yaml_does_not_take(scene: Scene) -> None:
+    """Of a policy that was there before the webhook."""
+    odd = policy(ACK, scene.namespace, "odd", selector={"app": "x"}, strategy="\u0085\uffff",
+                 units=[{"resource": "ecs", "nodeSelector": {"a\u0085\ufffe": "b"}}])  # fmt: skip
+    scene.add_unchecked(odd)
+    scene.cluster.kubectl(
+        "wait", f"resourcepolicies.{ACK}/odd", "-n", scene.namespace,
+        "--for=condition=Invalid", "--timeout=30s",
+    )  # fmt: skip
+
+
 def test_a_pod_that_says_a_terminal_what_to_do(scene: Scene, tenant: str) -> None:
     """Finding 15: in a subset's name, for `spillover explain`."""
     named = {"name": "n\x1b[2J", "type": "ecs", "maxReplicas": 0}
     with pytest.raises(ClusterError, match="all of them printable") as refused:
         scene.add(policy(VKE, tenant, "escape", selector={"app": "x"}, subsets=[named]))
     assert "\x1b" not in str(refused.value)
+
+
+UNIT_MARK = "spillover.dev/unit"
+
+
+def attributed(scene: Scene) -> list[str]:
+    """A policy with a unit of one pod, and the unit marks of two pods that are bound under it."""
+    scene.add_nodes(node("one", gpus=9, labels={"pool": "one"}))
+    units = [{"resource": "ecs", "nodeSelector": {"pool": "one"}, "max": 1}, {"resource": "ecs"}]
+    scene.add(policy(ACK, scene.namespace, "mine", selector={"app": "mine"}, units=units))
+    for number in range(2):
+        scene.add(pod(scene.namespace, f"mine-{number}", SCHEDULER, labels={"app": "mine"}))
+        scene.pods.wait_for(
+            lambda pods: all(map(node_of, pods)), PLACED_SECONDS, "placed one after the other"
+        )
+    pods = {each["metadata"]["name"]: each for each in scene.pods.objects.values()}
+    return [pods[f"mine-{n}"]["metadata"]["annotations"][UNIT_MARK] for n in range(2)]
+
+
+def remark(scene: Scene, name: str, unit: str, *more: str) -> None:
+    scene.cluster.kubectl(
+        "annotate", "pod", name, "-n", scene.namespace, f"{UNIT_MARK}={unit}", "--overwrite", *more
+    )
+
+
+def test_a_bound_pod_is_moved_by_its_annotation(scene: Scene) -> None:
+    """Finding 12: a unit of one pod held two."""
+    first, second = attributed(scene)
+    assert first != second
+    with pytest.raises(ClusterError, match="are Spillover's"):
+        remark(scene, "mine-0", second)
+    with pytest.raises(ClusterError, match="are Spillover's"):
+        scene.cluster.kubectl(
+            "patch", "pod", "mine-0", "-n", scene.namespace, "--subresource=status", "--type=merge",
+            "-p", json.dumps({"metadata": {"annotations": {UNIT_MARK: second}}}),
+        )  # fmt: skip
+    scene.cluster.kubectl("delete", "pods", "--all", "-n", scene.namespace, "--force")
+
+
+def test_nor_where_the_api_server_lets_it(scene: Scene) -> None:
+    """Without the admission policy Spillover believes its own record, and writes it back."""
+    first, second = attributed(scene)
+    binding = "validatingadmissionpolicybinding/spillover-attribution"
+    text = scene.cluster.kubectl("get", binding, "-o", "yaml")
+    scene.cluster.kubectl("delete", binding)
+    try:
+        deadline = time.monotonic() + 60
+        while True:  # the API server's own view of it is a moment old
+            try:
+                remark(scene, "mine-0", second)
+                break
+            except ClusterError:
+                assert time.monotonic() < deadline
+        scene.add(pod(scene.namespace, "mine-2", SCHEDULER, labels={"app": "mine"}))
+        found = scene.pods.wait_for(
+            lambda pods: (
+                len(pods) == 3
+                and all(map(node_of, pods))
+                and all(
+                    each["metadata"]["annotations"][UNIT_MARK] != second
+                    or each["metadata"]["name"] != "mine-0"
+                    for each in pods
+                )
+            ),
+            PLACED_SECONDS,
+            "the third placed, and the first as it was",
+        )
+    finally:
+        scene.cluster.create(yaml.safe_load(text))
+    marks = {each["metadata"]["name"]: each["metadata"]["annotations"][UNIT_MARK] for each in found}
+    assert marks == {"mine-0": first, "mine-1": second, "mine-2": second}
+    scene.cluster.kubectl("delete", "pods", "--all", "-n", scene.namespace, "--force")
 
 
 async def read(cluster: Cluster, path: str) -> bytes:

@@ -78,6 +78,7 @@ TOLERATIONS: dict[str, list[Object]] = {
 }
 
 
+@pytest.mark.timeout(600)
 def test_nodes_are_respected_as_by_the_stock_scheduler(scene: Scene) -> None:
     """Every toleration on every node, four times: under each scheduler without a policy, and under
     a policy that has all the nodes. There the stock scheduler's pods tolerate the provider's taint
@@ -111,7 +112,7 @@ def test_nodes_are_respected_as_by_the_stock_scheduler(scene: Scene) -> None:
             )
         )
     count = 4 * len(nodes) * len(TOLERATIONS)
-    pods = scene.pods.wait_for(answered(count), 240, "each pod answered")
+    pods = scene.pods.wait_for(answered(count), 480, "each pod answered")  # some are gated at first
     outcomes: dict[str, dict[str, tuple[bool, str]]] = defaultdict(dict)
     for placed in pods:
         group, _, case = placed["metadata"]["name"].partition(".")

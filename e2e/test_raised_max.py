@@ -11,13 +11,12 @@ from harness.cluster import Cluster, Options, running
 from harness.containers import Container, extender
 from harness.metrics import total, wait_unchanged
 from harness.scenes import ACK, deployment, policy, virtual_node
-from harness.stage import Scene, answered
+from harness.stage import Scene, answered, placed_or_waiting
 from harness.watch import Watch, node_of
 
 Object = dict[str, Any]
-NOISE = 5  # in CI a figure may be so many times as large
 CALLS = "spillover_filter_decisions_total"
-PATCH_OF_NUDGE = "spillover.dev/nudge"
+NUDGES = ("spillover.dev/nudge", "schedulingGates")  # what a patch of a nudge names
 
 
 def limited(namespace: str, limit: int) -> Object:
@@ -30,7 +29,7 @@ def bound(pods: list[Object]) -> int:
     return sum(map(bool, map(node_of, pods)))
 
 
-def test_from_2_to_4_with_two_pods_waiting(scene: Scene, *, full: bool) -> None:
+def test_from_2_to_4_with_two_pods_waiting(scene: Scene, slack: float) -> None:
     scene.add_nodes(virtual_node("virtual-0"))
     scene.add(limited(scene.namespace, 2))
     scene.add(deployment(scene.namespace, "app", "spillover-scheduler", replicas=4))
@@ -38,7 +37,7 @@ def test_from_2_to_4_with_two_pods_waiting(scene: Scene, *, full: bool) -> None:
     assert bound(pods) == 2
     begun = time.monotonic()
     scene.cluster.apply(limited(scene.namespace, 4))
-    scene.pods.wait_for(lambda pods: bound(pods) == 4, 8 if full else 8 * NOISE, "all bound")
+    scene.pods.wait_for(lambda pods: bound(pods) == 4, 8 * slack, "all bound")
     print(f"both bound after {time.monotonic() - begun:.1f} s")
 
 
@@ -49,23 +48,23 @@ def audited(cluster_name: str) -> Iterator[Cluster]:
 
 
 @pytest.mark.timeout(900)
-def test_a_raise_by_10_nudges_hardly_more_than_10_of_many(audited: Cluster, *, full: bool) -> None:
+def test_a_raise_by_10_nudges_hardly_more_than_10_of_many(
+    audited: Cluster, slack: float, *, full: bool
+) -> None:
     waiting = 2000 if full else 300
     audited.add_nodes(virtual_node("virtual-0", gpus=5000))
     audited.create(limited("default", 5))
     it = extender(audited)
     with Watch(audited, "/api/v1/namespaces/default/pods") as pods:
         audited.create(deployment("default", "app", "spillover-scheduler", replicas=waiting + 5))
-        pods.wait_for(answered(waiting + 5), 300, "all answered")
+        pods.wait_for(placed_or_waiting(waiting + 5), 300, "all placed or waiting")
         wait_unchanged(it, CALLS, quiet=5.0, seconds=120)
         calls_before = calls_per_second(it, 10.0)
         nudges_before = len(nudges(audited))
 
         begun = time.monotonic()
         audited.apply(limited("default", 15))
-        pods.wait_for(
-            lambda seen: bound(seen) == 15, 10 if full else 10 * NOISE, "10 more pods bound"
-        )
+        pods.wait_for(lambda seen: bound(seen) == 15, 10 * slack, "10 more pods bound")
         print(f"10 of {waiting} bound after {time.monotonic() - begun:.1f} s")
         wait_until(begun + 30)
         calls_after = calls_per_second(it, 10.0)
@@ -82,7 +81,8 @@ def nudges(cluster: Cluster) -> list[Object]:
     return [
         event
         for event in cluster.audited()
-        if PATCH_OF_NUDGE in json.dumps(event.get("requestObject", {}))
+        if event["verb"] == "patch"
+        and any(name in json.dumps(event.get("requestObject", {})) for name in NUDGES)
     ]
 
 

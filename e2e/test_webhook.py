@@ -214,6 +214,10 @@ def test_doubts_and_consequences_are_warnings(nodes: Scene) -> None:
     nodes.pods.wait_for(
         lambda pods: places(pods, "app") == {"prepaid": 2}, 60, "two pods on prepaid nodes"
     )
+    nodes.cluster.kubectl(
+        "wait", f"resourcepolicies.{ACK}/app", "-n", nodes.namespace, "--timeout=30s",
+        "--for=jsonpath={.status.units[0].assigned}=2",
+    )  # fmt: skip
     edited = policy(
         ACK, nodes.namespace, "app", selector={"app": "app"},
         units=[{"resource": "ecs", "nodeSelector": {"pool": "gone"}, "size": 3}],

@@ -1,16 +1,19 @@
 """What a policy may write onto pods: API server, webhook and extender give one answer."""
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from harness.client import ClusterError
 from harness.cluster import Cluster
+from harness.containers import extender
+from harness.metrics import total
 from harness.scenes import ACK, node, pod, policy, virtual_node
 from harness.stage import Scene
 from harness.watch import is_ready, node_of, scheduling_message
-from spillover.core.binding_keys import CONFIG_MAP
+from spillover.core.admission.binding_keys import CONFIG_MAP
 
 SCHEDULER = "spillover-scheduler"
 ROLE = "k8s.aliyun.com/eci-ram-role-name"
@@ -125,3 +128,76 @@ def test_nor_by_a_patch_before_the_binding(scene: Scene, *, is_there: bool) -> N
     with pytest.raises(ClusterError, match="lets no policy write istio"):
         scene.cluster.kubectl(*command, json.dumps({"metadata": {"labels": {"istio.io/rev": "b"}}}))
     scene.cluster.kubectl(*command, json.dumps({"metadata": {"labels": {"key1": "b"}}}))
+
+
+@pytest.fixture
+def own_rule(scene: Scene) -> Iterator[None]:
+    """An admission policy of the cluster's own, which Spillover does not know: no pod of the test's
+    namespace may be bound with a label `tier: gold`."""
+    name = f"no-gold-{scene.namespace}"
+    api = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": name}}
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
+            "resources": ["pods/binding"]}  # fmt: skip
+    namespaces = {"matchLabels": {"kubernetes.io/metadata.name": scene.namespace}}
+    scene.add(
+        {**api, "kind": "ValidatingAdmissionPolicy",
+         "spec": {"matchConstraints": {"resourceRules": [rule], "namespaceSelector": namespaces},
+                  "validations": [{"expression": "object.metadata.?labels[?'tier'] != "
+                                                 "optional.of('gold')"}]}},
+        {**api, "kind": "ValidatingAdmissionPolicyBinding",
+         "spec": {"policyName": name, "validationActions": ["Deny"]}},
+    )  # fmt: skip
+    kinds = ("validatingadmissionpolicybinding", "validatingadmissionpolicy")
+    yield
+    for kind in kinds:
+        scene.cluster.kubectl("delete", kind, name, "--ignore-not-found")
+
+
+@pytest.mark.usefixtures("own_rule")
+def test_what_the_api_server_alone_refuses_is_told_and_not_tried_for_ever(scene: Scene) -> None:
+    scene.add_nodes(node("ordinary", gpus=0))
+    wait_refused(scene)
+    scene.add(policy(ACK, scene.namespace, "gold", selector={"app": "a"},
+                     units=[{"resource": "ecs", "podLabels": {"tier": "gold"}}]))  # fmt: skip
+    before = total(extender(scene.cluster), "spillover_bind_errors_total")
+    scene.add(pod(scene.namespace, "one", SCHEDULER, labels={"app": "a"}, gpus=0))
+    scene.cluster.kubectl(
+        "wait", f"resourcepolicies.{ACK}/gold", "-n", scene.namespace,
+        "--for=condition=BindingRefused", "--timeout=30s",
+    )  # fmt: skip
+    scene.pods.wait_for(
+        lambda pods: "the API server refused the binding" in scheduling_message(pods[0]),
+        30,
+        "the pod says why it waits",
+    )
+    scene.cluster.kubectl("delete", "validatingadmissionpolicybinding",
+                          f"no-gold-{scene.namespace}")  # fmt: skip
+    scene.pods.wait_for(lambda pods: is_ready(pods[0]), 120, "placed once it may be")
+    tries = total(extender(scene.cluster), "spillover_bind_errors_total") - before
+    assert 1 <= tries <= 6
+    scene.cluster.kubectl(
+        "wait", f"resourcepolicies.{ACK}/gold", "-n", scene.namespace,
+        "--for=condition=BindingRefused=false", "--timeout=30s",
+    )  # fmt: skip
+
+
+def wait_refused(scene: Scene) -> None:
+    """Until the API server goes by the rule, which it learns of by a watch."""
+    scene.add(pod(scene.namespace, "probe", "nobody", gpus=0))
+    binding = {
+        "apiVersion": "v1", "kind": "Binding",
+        "metadata": {"name": "probe", "namespace": scene.namespace, "labels": {"tier": "gold"}},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": "nowhere"},
+    }  # fmt: skip
+    path = f"/api/v1/namespaces/{scene.namespace}/pods/probe/binding?dryRun=All"
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            scene.cluster.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(binding))
+        except ClusterError as error:
+            if "denied request" in str(error):
+                break
+            raise
+        assert time.monotonic() < deadline
+    scene.cluster.kubectl("delete", "pod", "probe", "-n", scene.namespace, "--force")
+    scene.pods.wait_for(lambda pods: not pods, 30, "the probe is gone")

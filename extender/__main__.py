@@ -1,18 +1,13 @@
 """`python -m extender`: the extender as a process."""
 
-import asyncio
-import logging
 import random
 import sys
 import time
 from datetime import UTC, datetime
 from functools import partial
 
-import uvloop
-from pydantic import ValidationError
-
 from extender.app import scheduler_app
-from extender.aside import beside_answers
+from extender.background import background_tasks
 from extender.binding import BIND_SECONDS, Binding
 from extender.filtering import Filtering
 from extender.leadership import TermAdmission, leadership
@@ -20,33 +15,50 @@ from extender.metrics import Metrics
 from extender.preempting import Preempting
 from extender.settings import Settings, read_settings
 from extender.watching import policy_watches, reflectors
+from spillover.controller.editing import take_in_edits
 from spillover.controller.statuses import Statuses
-from spillover.core.cache import SchedulingCache
+from spillover.core.cache.cluster import ClusterCache
+from spillover.core.cache.unschedulable import Bounds
+from spillover.core.scheduler import Scheduler
 from spillover.kube.binder import Binder
-from spillover.kube.credentials import Credentials, CredentialsError
-from spillover.kube.readiness import Readiness
+from spillover.kube.credentials import Credentials
+from spillover.kube.programs import run_program
+from spillover.kube.readiness import SYNC_SECONDS, Readiness
 from spillover.kube.session import ApiSession
 from spillover.serving.clocks import boot_clock
-from spillover.serving.health import health_app
+from spillover.serving.garbage import freeze_when
+from spillover.serving.health import Health, serve_health
 from spillover.serving.http import serve
-from spillover.serving.logs import set_up_logs
 from spillover.serving.processes import run_together
-
-_log = logging.getLogger(__name__)
 
 
 async def run(settings: Settings) -> int:
     """Wires the parts together and runs them. Returns the process's exit status."""
     chance, clock = random.SystemRandom(), boot_clock()
     async with ApiSession(Credentials(settings.kubeconfig)) as session:
-        cache = SchedulingCache(settings.conventions(), clock, time.time, chance.random)
+        cache = ClusterCache(
+            settings.conventions(),
+            clock,
+            time.time,
+            chance.random,
+            Bounds(tried=settings.tried_pods_per_namespace),
+        )
+        scheduler = Scheduler(cache)
         statuses = Statuses(session, now=_now)
-        watches = reflectors(session, cache, statuses, settings.namespace, chance, clock)
+        watches = reflectors(
+            session,
+            cache,
+            statuses,
+            settings.namespace,
+            chance,
+            clock,
+            with_namespaces=bool(settings.serverless_namespace_label),
+        )
         ready = Readiness(watches)
         leader = leadership(settings, session, cache, ready, clock, time.time, chance)
         metrics = Metrics(cache, [*watches, *leader.watches])
-        aside = beside_answers(
-            cache,
+        background = background_tasks(
+            scheduler,
             session,
             statuses,
             metrics,
@@ -65,29 +77,38 @@ async def run(settings: Settings) -> int:
             clock=clock,
         )
         binding = Binding(
-            cache, binder, metrics, clock, chance, leader.leading, aside.decisions, time.time
+            scheduler,
+            binder,
+            metrics,
+            clock,
+            chance,
+            leader.leading,
+            background.decisions,
+            time.time,
         )
-        scheduler = scheduler_app(
-            Filtering(cache, metrics, aside.decisions),
-            Preempting(cache, metrics),
+        app = scheduler_app(
+            Filtering(scheduler, metrics, background.decisions),
+            Preempting(scheduler, metrics),
             binding,
             ready,
             metrics,
             clock,
             TermAdmission(cache, leader.leading, policy_watches(watches), clock),
         )
-        probes = health_app(ready.obstacle, metrics.registry, aside.series.text)
+        health = Health(ready.obstacle, metrics.registry, background.series.text)
         return await run_together(
             {
                 **{f"watch of {watch.path}": watch.run() for watch in (*watches, *leader.watches)},
-                "leading": leader.leading.run(aside.controller.run),
+                "leading": leader.leading.run(background.controller.run),
                 "outcomes": binding.settle_outcomes(),
-                "nudges": aside.nudger.run(),
-                "marks of waits": aside.wait_marks.run(),
+                "edits of policies": take_in_edits(cache.edits),
+                "nudges": background.nudger.run(),
+                "marks of waits": background.wait_marks.run(),
                 "scheduler requests": serve(
-                    scheduler, settings.address, settings.port, drain_seconds=BIND_SECONDS
+                    app, settings.address, settings.port, drain_seconds=BIND_SECONDS
                 ),
-                "probes": serve(probes, settings.health_address, settings.health_port),
+                "garbage": freeze_when(partial(ready.synced, SYNC_SECONDS)),
+                "probes": serve_health(health, settings.health_address, settings.health_port),
             },
             before_end=partial(leader.leading.stop, BIND_SECONDS),
         )
@@ -99,20 +120,7 @@ def _now() -> datetime:
 
 def main() -> int:
     """Reads the settings from the command line and runs until told to stop."""
-    try:
-        settings = read_settings(sys.argv[1:])
-    except ValidationError as error:
-        for problem in error.errors():
-            name = str(problem["loc"][0]).replace("_", "-")
-            print(f"--{name}: {problem['msg']}", file=sys.stderr)  # noqa: T201 - before logs are set up
-        return 2
-    set_up_logs(settings.log_level)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            return runner.run(run(settings))
-        except CredentialsError as error:
-            _log.critical("%s", error)
-            return 1
+    return run_program(read_settings, run)
 
 
 if __name__ == "__main__":

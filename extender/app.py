@@ -1,8 +1,9 @@
-"""The extender's HTTP interface: filter, preempt and bind for kube-scheduler, probes, metrics.
+"""The extender's HTTP interface: filter, preempt and bind for kube-scheduler.
 
-Every failure is answered in one of two ways. What kube-scheduler could have sent gets status 200
-and an `Error`, whose text the scheduler shows with the pod. Anything else gets a 4xx and
-`{"error": reason}`. Neither changes anything.
+A failed request gets one of two answers. If kube-scheduler could have sent the request, the answer
+is status 200 with an `Error`, and the scheduler shows its text with the pod. Any other request gets
+a 4xx and `{"error": reason}`. A failed request changes nothing. Probes and metrics have their own
+port.
 """
 
 from collections.abc import Callable
@@ -28,19 +29,19 @@ from spillover.kube.readiness import Readiness
 from spillover.serving.requests import UNDECODABLE, decoded, errors_as_json, json_answer
 
 LARGEST_REQUEST = 16 * 2**20
-"""Bytes: a pod is at most 1.5 MiB in etcd, and 5,000 node names are 1.3 MB."""
+"""In bytes. A pod takes at most 1.5 MiB in etcd, and 5,000 node names take 1.3 MB."""
 
 HOLD_SECONDS = 14.0
-"""From a filter call to the end of its wait for the first lists: one second less than the
-scheduler's httpTimeout."""
+"""Time from a request to the end of its wait for the first lists, in seconds. It is one second less
+than the scheduler's httpTimeout."""
 
 READ_SECONDS = 10.0
-"""For the whole body of a request, which comes from the same host."""
+"""Time limit for reading the whole body of a request. Requests come from the same host."""
 
 
-class Admission(Protocol):
-    """Waits until a pod may be placed: for the end of a takeover, and until the policies are known
-    as they are now. If that does not come within so many seconds, returns the reason."""
+class PlacementGate(Protocol):
+    """Waits until a pod may be placed: until the takeover has ended and the current policies are
+    known. Returns a reason if the policies are still not known after `seconds`."""
 
     async def of_pod(self, pod: PodObject, seconds: float) -> str | None: ...
 
@@ -59,9 +60,10 @@ def scheduler_app(
     ready: Readiness,
     metrics: Metrics,
     clock: Callable[[], float],
-    admission: Admission,
+    admission: PlacementGate,
 ) -> web.Application:
-    """What kube-scheduler talks to. Requests carry no credentials: serve it on loopback only."""
+    """The application that serves kube-scheduler. Requests carry no credentials: serve it on
+    loopback only."""
 
     async def filter_(request: web.Request) -> web.Response:
         with metrics.filter_seconds.time():

@@ -1,36 +1,38 @@
-"""The `filter` verb: which of the offered nodes may this pod use?"""
+"""The `filter` verb: which of the offered nodes may the pod use?"""
 
+import msgspec
+
+from extender.decisions import DecisionLog
 from extender.metrics import Metrics
 from spillover.api.extender import FilterArgs, FilterResult
-from spillover.controller.decisions import DecisionLog
-from spillover.core.cache import SchedulingCache
-from spillover.core.pods import pod_from_wire
-from spillover.core.verdicts import Placement
+from spillover.core.decision.outcomes import Placement
+from spillover.core.model.pods import pod_from_wire
+from spillover.core.scheduler import Scheduler
 
 
 class Filtering:
-    def __init__(self, cache: SchedulingCache, metrics: Metrics, decisions: DecisionLog) -> None:
-        self._cache = cache
+    def __init__(self, scheduler: Scheduler, metrics: Metrics, decisions: DecisionLog) -> None:
+        self._scheduler = scheduler
         self._metrics = metrics
         self._decisions = decisions
 
     def filter(self, args: FilterArgs) -> FilterResult:
-        """Decides and reserves."""
+        """Decides on which nodes the pod may run, and reserves its slot."""
         try:
             pod = pod_from_wire(args.pod)
         except ValueError as error:
             self._metrics.decisions.labels("error").inc()
             return FilterResult(error=f"Pod.{error}")
-        if obstacle := self._cache.obstacle(pod):
-            # Not "no capacity": the scheduler knows less than we, and will learn.
+        if obstacle := self._scheduler.obstacle(pod):
+            # An error, not "unschedulable": the scheduler learns later what Spillover knows now.
             self._metrics.decisions.labels("error").inc()
             return FilterResult(error=obstacle)
-        decision = self._cache.place(pod, args.node_names)
+        decision = self._scheduler.place(pod, args.node_names)
         if isinstance(decision, Placement):
             self._metrics.decisions.labels("placed" if decision.unit else "passed").inc()
-            return FilterResult(
-                node_names=[name for name in args.node_names if name in decision.nodes]
-            )
+            return FilterResult(node_names=list(decision.nodes))
         self._metrics.decisions.labels("waits" if decision.stays else "rejected").inc()
-        self._decisions.rejected(pod, decision, self._cache.policy_of)
-        return FilterResult(node_names=[], failed_and_unresolvable_nodes=dict(decision.reasons))
+        self._decisions.rejected(pod, decision, self._scheduler.cluster.policy_of)
+        return FilterResult(
+            node_names=[], failed_and_unresolvable_nodes=msgspec.Raw(decision.reasons.encoded)
+        )

@@ -1,4 +1,4 @@
-"""Whether this extender may answer the scheduler: the parts that find it out, put together."""
+"""Wires the parts that decide whether this extender may answer the scheduler."""
 
 import asyncio
 import socket
@@ -13,8 +13,8 @@ from extender.settings import Settings
 from spillover.api.kubernetes import PodObject
 from spillover.controller.leading import Leading
 from spillover.controller.sweep import Sweep
-from spillover.core.cache import SchedulingCache
-from spillover.core.tenure import Lease, Tenure
+from spillover.core.cache.cluster import ClusterCache
+from spillover.core.takeover import Lease, Tenure
 from spillover.kube.epochs import Epochs
 from spillover.kube.lease import LeaseSink, lease_reflector, read_lease
 from spillover.kube.readiness import Readiness
@@ -27,12 +27,12 @@ _LOOK_SECONDS = 0.02
 
 
 class TermAdmission:
-    """Holds the scheduler's requests while we take over, and while a watch of policies is broken: a
-    pod is not placed past a policy that was there before it."""
+    """Holds the scheduler's requests during a takeover, and while a watch of policies is broken. A
+    pod must not be placed before Spillover knows every policy that is older than the pod."""
 
     def __init__(
         self,
-        cache: SchedulingCache,
+        cache: ClusterCache,
         leading: Leading,
         policies: Sequence[Reflector[Any]],
         clock: Callable[[], float],
@@ -57,27 +57,28 @@ class TermAdmission:
             if self._clock() >= deadline:
                 return NOT_CURRENT
             await asyncio.sleep(_LOOK_SECONDS)
-        return None  # whoever is not admitted is told so by the cache
+        return None  # if the pod is still not admitted, the decision reports the obstacle
 
 
 @dataclass(frozen=True, slots=True)
 class Leadership:
-    """`watches` are those of the Lease: none without leader election."""
+    """The task that takes and gives up leadership, and its watches."""
 
     leading: Leading
     watches: Sequence[Reflector[Any]]
+    """The watch of the Lease. Empty without leader election."""
 
 
 def leadership(
     settings: Settings,
     session: ApiSession,
-    cache: SchedulingCache,
+    cache: ClusterCache,
     ready: Readiness,
     clock: Callable[[], float],
     wall_clock: Callable[[], float],
     random: Random,
 ) -> Leadership:
-    """`ready` must know the watches that decisions rest on."""
+    """Wires leader election. `ready` must cover the watches that decisions depend on."""
     host = settings.host_name or socket.gethostname()
     changed = Signal()
     for_ever = Lease(f"{host}_", acquired=0.0, renewed=inf, seconds=inf)

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from spillover.core.cache import SchedulingCache
-from spillover.core.claims import Place
+from spillover.core.cache.binding_plan import Place
+from spillover.core.cache.cluster import ClusterCache
 from spillover.kube.reflector import Reflector
 from spillover.kube.watch_metrics import WatchMetrics
 
@@ -14,9 +14,10 @@ _WAITS = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 
 
 class Metrics:
-    """Registered with a registry of their own, so that one process may hold several."""
+    """The metrics of one extender. They have their own registry, so that one process can hold
+    several extenders."""
 
-    def __init__(self, cache: SchedulingCache, reflectors: Iterable[Reflector[object]]) -> None:
+    def __init__(self, cache: ClusterCache, reflectors: Iterable[Reflector[object]]) -> None:
         ledger = cache.ledger
         self.registry = CollectorRegistry()
         self.decisions = Counter(
@@ -46,7 +47,7 @@ class Metrics:
         )
         Gauge(
             "spillover_reservations",
-            "Slots reserved for pods that filter has placed and bind has not seen.",
+            "Slots reserved for pods between filter and bind.",
             registry=self.registry,
         ).set_function(ledger.reservations)
         Gauge(
@@ -56,34 +57,39 @@ class Metrics:
         ).set_function(lambda: cache.term.epoch)
         Gauge(
             "spillover_doubted_pods",
-            "Pods that an earlier leader may yet bind: each counts in every unit of its policy.",
+            "Pods that an earlier leader may still bind: each counts in every unit of its policy.",
             registry=self.registry,
         ).set_function(lambda: len(ledger.doubted()))
         Gauge(
             "spillover_bindings_in_flight",
-            "Bindings that were sent and whose outcome is not known.",
+            "Bindings that were sent and whose outcome is not known yet.",
             registry=self.registry,
         ).set_function(ledger.bindings)
         Gauge(
             "spillover_waiting_pods",
-            "Pods that filter has rejected and that the scheduler goes on asking for.",
+            "Pods that filter rejected and that the scheduler still tries.",
             registry=self.registry,
-        ).set_function(lambda: len(cache.waiting))
+        ).set_function(lambda: len(cache.waiting) - cache.waiting.crowds.gated())
+        Gauge(
+            "spillover_gated_pods",
+            "Waiting pods with the gate spillover.dev/crowd: the scheduler does not try them.",
+            registry=self.registry,
+        ).set_function(cache.waiting.crowds.gated)
         self.nudges = Counter(
             "spillover_nudges_total",
-            "Writes to waiting pods so that the scheduler tries them again: written or failed.",
+            "Writes to waiting pods that make the scheduler try them again: written or failed.",
             ["outcome"],
             registry=self.registry,
         )
         self.preemptions = Counter(
             "spillover_preempt_requests_total",
-            "Answers to preempt: some candidates allowed, none of use to the pod, or error.",
+            "Answers to preempt: some nodes are allowed, none helps the pod, or error.",
             ["outcome"],
             registry=self.registry,
         )
         self.wait_marks = Counter(
             "spillover_wait_marks_total",
-            "Writes of when a pod's wait for a unit's nodes began: written or failed.",
+            "Writes of the time at which a pod's wait for a unit began: written or failed.",
             ["outcome"],
             registry=self.registry,
         )
@@ -102,7 +108,7 @@ class Metrics:
         )
         self.statuses = self._writes("spillover_status_writes_total", "Writes of policies' status")
         self.events = self._writes(
-            "spillover_events_total", "Events: also dropped, for their number"
+            "spillover_events_total", "Events: also dropped by rate limiting"
         )
         self.annotations = self._writes(
             "spillover_upkeep_writes_total",
@@ -110,16 +116,16 @@ class Metrics:
         )
         self.controller_failures = Counter(
             "spillover_controller_failures_total",
-            "Tasks of the controller that failed by a bug, and were begun anew.",
+            "Tasks of the controller that failed because of a bug and were started again.",
             ["task"],
             registry=self.registry,
         )
         for place in Place:
-            self._bound.labels(place)  # from 0 on: the first increase would be missed otherwise
+            self._bound.labels(place)  # start at 0: rate() misses the first increase otherwise
         self.registry.register(WatchMetrics(tuple(reflectors)))
 
     def bound(self, place: Place, seconds: float) -> None:
-        """A pod was bound, so long after its creation."""
+        """Counts a bound pod. `seconds` is the time from its creation to its binding."""
         self._bound.labels(place).inc()
         self._wait.observe(max(0.0, seconds))
 

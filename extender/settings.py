@@ -1,39 +1,28 @@
 """The extender's settings: flags, or environment variables that start with SPILLOVER_."""
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, PositiveInt, field_validator
+from pydantic_settings import SettingsConfigDict
 
-from spillover.core.conventions import (
+from spillover.core.cache.crowds import MOST_TRIED
+from spillover.core.model.conventions import (
     DEFAULT_PROVIDER_TAINTS,
     DEFAULT_SCHEDULERS,
-    SERVERLESS_LABELS,
     NodeConventions,
     label_pair,
+    optional_label_pair,
 )
-
-Port = Annotated[int, Field(ge=0, le=65535)]
+from spillover.serving.settings import PlacementSettings, Port
 
 _NEVER_A_PROVIDER = ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")
 
 
-class Settings(BaseSettings):
+class Settings(PlacementSettings):
     """Settings of the extender."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="SPILLOVER_",
-        cli_prog_name="python -m extender",
-        cli_kebab_case=True,
-        cli_hide_none_type=True,
-        cli_avoid_json=True,
-        extra="forbid",
-    )
+    model_config = SettingsConfigDict(cli_prog_name="python -m extender")
 
-    kubeconfig: Path | None = Field(
-        None, description="Kubeconfig file. Default: the Pod's ServiceAccount, else $KUBECONFIG."
-    )
     address: str = Field(
         "127.0.0.1",
         description="Address for kube-scheduler's requests. They carry no credentials and place "
@@ -42,58 +31,36 @@ class Settings(BaseSettings):
     port: Port = Field(8888, description="Port for kube-scheduler's requests.")
     health_address: str = Field("127.0.0.1", description="Address for probes and metrics.")
     health_port: Port = Field(8889, description="Port for probes and metrics.")
-    virtual_node_label: str = Field(
-        "type=virtual-kubelet", description="Label of virtual nodes, as key=value."
-    )
-    elastic_node_label: str = Field(
-        "goatscaler.io/managed=true",
-        description="Label of nodes that an autoscaler manages, as key=value.",
-    )
     provider_taints: list[str] = Field(
         sorted(DEFAULT_PROVIDER_TAINTS),
         description="Keys of the taints that keep pods off virtual nodes by default.",
-    )
-    serverless_labels: list[str] = Field(
-        sorted(f"{key}={value}" for key, value in SERVERLESS_LABELS),
-        description="Labels, as key=value, by which a pod under no policy asks for virtual nodes.",
     )
     labels_in_binding: Literal["auto", "yes", "no"] = Field(
         "auto",
         description="Whether the API server copies a Binding's labels onto the pod: by default it "
         "does from 1.35 on. 'no' patches them before, for a mixed or switched-off control plane.",
     )
-    namespace: str = Field(
-        "spillover-system", description="Namespace of the scheduler's Lease and of our own object."
-    )
     lease: str = Field(
         "spillover-scheduler",
-        description="Name of the Lease by which the scheduler beside this extender is elected. "
-        "Empty: there is no leader election, and no more than one scheduler with its extender.",
+        description="Name of the Lease by which the scheduler in the same Pod is elected. Empty: "
+        "there is no leader election, and only one scheduler with its extender.",
     )
     host_name: str = Field(
-        "", description="Host in the identity of the scheduler beside us. Default: our hostname."
+        "",
+        description="Host name in the Lease identity of the scheduler in the same Pod. Default: "
+        "the hostname.",
     )
     schedulers: list[str] = Field(
         sorted(DEFAULT_SCHEDULERS),
         description="Names of the profiles in the scheduler's configuration. Pods of others are "
         "refused.",
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="Least severe log lines to write."
+    tried_pods_per_namespace: PositiveInt = Field(
+        MOST_TRIED,
+        description="Number of waiting pods of one namespace that the scheduler tries. When more "
+        "wait, new pods get a scheduling gate until there is room for them. Cluster autoscalers "
+        "do not see pods with a gate.",
     )
-
-    @field_validator("virtual_node_label", "elastic_node_label")
-    @classmethod
-    def _is_a_label(cls, value: str) -> str:
-        label_pair(value)
-        return value
-
-    @field_validator("serverless_labels")
-    @classmethod
-    def _are_labels(cls, values: list[str]) -> list[str]:
-        for value in values:
-            label_pair(value)
-        return values
 
     @field_validator("provider_taints")
     @classmethod
@@ -109,6 +76,7 @@ class Settings(BaseSettings):
             elastic_label=label_pair(self.elastic_node_label),
             provider_taints=frozenset(self.provider_taints),
             serverless_labels=frozenset(map(label_pair, self.serverless_labels)),
+            serverless_namespaces=optional_label_pair(self.serverless_namespace_label),
             schedulers=frozenset(self.schedulers),
         )
 

@@ -1,4 +1,4 @@
-"""What the extender watches, and how it gets into the cache."""
+"""The watches of the extender, and the sinks that put the watched objects into the cache."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -9,27 +9,33 @@ from typing import Any, NamedTuple
 import msgspec
 
 from spillover.api import ack, vke
-from spillover.api.kubernetes import NodeObject, WorkloadObject, parse_version
+from spillover.api.kubernetes import (
+    NamespaceObject,
+    NodeObject,
+    WorkloadObject,
+    parse_version,
+)
 from spillover.controller.statuses import Statuses
-from spillover.core.cache import SchedulingCache
-from spillover.core.dialects import load
-from spillover.core.nodes import Node, node_from_wire
-from spillover.core.pods import Pod
-from spillover.core.policy import InvalidPolicy, LoadedPolicy, PolicyKey, unreadable_policy
-from spillover.core.workloads import WORKLOAD_KINDS, Workload, workload_from_wire
+from spillover.core.cache.cluster import ClusterCache
+from spillover.core.dialects import load_unless_known
+from spillover.core.model.nodes import Node, node_from_wire
+from spillover.core.model.pods import Pod
+from spillover.core.model.policy import InvalidPolicy, LoadedPolicy, PolicyKey, unreadable_policy
+from spillover.core.model.workloads import WORKLOAD_KINDS, Workload, workload_from_wire
 from spillover.kube.binding_keys import PolicyJudge, keys_reflector
 from spillover.kube.reading import Unreadable, pod_of
 from spillover.kube.reflector import Reflector
 from spillover.kube.session import ApiSession
 
 _NODES = msgspec.json.Decoder(NodeObject)
+_NAMESPACES = msgspec.json.Decoder(NamespaceObject)
 _WORKLOADS = msgspec.json.Decoder(WorkloadObject)
 
 _log = logging.getLogger(__name__)
 
 
 class PodSink:
-    def __init__(self, cache: SchedulingCache) -> None:
+    def __init__(self, cache: ClusterCache) -> None:
         self._cache = cache
 
     def put(self, item: Pod) -> None:
@@ -46,7 +52,7 @@ class PodSink:
 
 
 class NodeSink:
-    def __init__(self, cache: SchedulingCache) -> None:
+    def __init__(self, cache: ClusterCache) -> None:
         self._cache = cache
 
     def put(self, item: Node) -> None:
@@ -63,18 +69,20 @@ class NodeSink:
 
 
 class PolicyItem(NamedTuple):
-    """A policy, and the status that its object has at this version."""
+    """A policy as the watch shows it."""
 
     policy: LoadedPolicy
     version: int
+    """The resourceVersion of the object."""
     status: Mapping[str, Any]
+    """The status of the object at this version."""
 
 
 class PolicySink:
-    """Policies of one dialect. Says once of each policy what is wrong with it."""
+    """Sink for the policies of one dialect. Logs the errors of an invalid policy once."""
 
     def __init__(
-        self, cache: SchedulingCache, statuses: Statuses, judge: PolicyJudge, group: str
+        self, cache: ClusterCache, statuses: Statuses, judge: PolicyJudge, group: str
     ) -> None:
         self._cache = cache
         self._judge = judge
@@ -86,12 +94,12 @@ class PolicySink:
     def put(self, item: PolicyItem) -> None:
         policy = item.policy
         if self._statuses.see(policy.key, item.version, item.status):
-            self._cache.changes.policy(policy.key)
+            self._cache.dirty.policy(policy.key)
         self._take(self._judge.judged(policy))
 
     def _judged_anew(self, policy: LoadedPolicy) -> None:
         self._take(policy)
-        self._cache.changes.policy(policy.key)
+        self._cache.dirty.policy(policy.key)
 
     def _take(self, policy: LoadedPolicy) -> None:
         self._cache.put_policy(policy)
@@ -103,13 +111,17 @@ class PolicySink:
 
     def keep(self, items: list[PolicyItem], version: int) -> None:  # noqa: ARG002 - a Sink's
         listed = {item.policy.key for item in items}
-        for key in set(self._cache.policies.keys(self._group)) - listed:
+        known = {
+            *self._cache.policies.keys(self._group),
+            *self._cache.edits.pending_keys(self._group),
+        }
+        for key in known - listed:
             self._forget(key)
         self._cache.keep_policies(self._group, listed)
 
     def unreadable(self, found: Unreadable) -> PolicyItem:
         key = PolicyKey(self._group, found.identity.namespace, found.identity.name)
-        before = self._cache.policies.get(key)
+        before = self._cache.edits.pending(key) or self._cache.policies.get(key)
         policy = unreadable_policy(found.identity, self._group, found.reason, before)
         return PolicyItem(policy, found.identity.version, {})
 
@@ -130,10 +142,30 @@ class PolicySink:
         _log.error("policy is invalid: its pods stay Pending", extra=where)
 
 
-class WorkloadSink:
-    """Workloads of one kind."""
+class NamespaceSink:
+    """Sink for namespaces. A namespace's labels decide whether its pods may ask for serverless
+    capacity by their own labels."""
 
-    def __init__(self, cache: SchedulingCache, kind: str) -> None:
+    def __init__(self, cache: ClusterCache) -> None:
+        self._cache = cache
+
+    def put(self, item: NamespaceObject) -> None:
+        self._cache.put_namespace(item.metadata.name, item.metadata.labels or {})
+
+    def drop(self, item: NamespaceObject) -> None:
+        self._cache.put_namespace(item.metadata.name, {})
+
+    def keep(self, items: list[NamespaceObject], version: int) -> None:  # noqa: ARG002 - a Sink's
+        self._cache.keep_namespaces({item.metadata.name for item in items})
+
+    def unreadable(self, found: Unreadable) -> None:
+        self._cache.put_namespace(found.identity.name, {})
+
+
+class WorkloadSink:
+    """Sink for the workloads of one kind."""
+
+    def __init__(self, cache: ClusterCache, kind: str) -> None:
         self._cache = cache
         self._kind = kind
 
@@ -152,20 +184,23 @@ class WorkloadSink:
 
 def reflectors(
     session: ApiSession,
-    cache: SchedulingCache,
+    cache: ClusterCache,
     statuses: Statuses,
     namespace: str,
     random: Random,
     clock: Callable[[], float],
+    *,
+    with_namespaces: bool = False,
 ) -> tuple[Reflector[Any], ...]:
-    """Policies, nodes, workloads and pods: each reflector keeps its part of the cache in step.
-    `namespace` is our own."""
+    """Returns the reflectors of policies, nodes, workloads, pods, binding keys and, if decisions
+    depend on them (`with_namespaces`), namespaces. Each reflector keeps its part of the cache up to
+    date. `namespace` is Spillover's own namespace."""
     judge = PolicyJudge()
     policies = (
         Reflector(
             session,
             f"/apis/{dialect.GROUP}/{dialect.VERSION}/resourcepolicies",
-            partial(_policy, group=dialect.GROUP),
+            partial(_policy, group=dialect.GROUP, judge=judge),
             PolicySink(cache, statuses, judge, dialect.GROUP),
             random,
             clock,
@@ -183,9 +218,14 @@ def reflectors(
         )
         for kind in WORKLOAD_KINDS
     )
+    namespaces = (
+        Reflector(session, "/api/v1/namespaces", _namespace, NamespaceSink(cache), random, clock)
+        for _ in range(with_namespaces)
+    )
     return (
         *policies,
         *workloads,
+        *namespaces,
         Reflector(session, "/api/v1/nodes", _node, NodeSink(cache), random, clock),
         Reflector(session, "/api/v1/pods", pod_of, PodSink(cache), random, clock),
         keys_reflector(session, namespace, judge, random, clock),
@@ -193,15 +233,15 @@ def reflectors(
 
 
 def policy_watches(watches: Sequence[Reflector[Any]]) -> list[Reflector[Any]]:
-    """Those of both dialects."""
+    """Returns the watches of the policies of both dialects."""
     return [watch for watch in watches if watch.path.endswith("/resourcepolicies")]
 
 
-def _policy(raw: bytes | msgspec.Raw, group: str) -> PolicyItem:
+def _policy(raw: bytes | msgspec.Raw, group: str, judge: PolicyJudge) -> PolicyItem:
     found = msgspec.json.decode(raw, type=dict[str, Any])
     status = found.get("status")
     return PolicyItem(
-        load(found, group),
+        load_unless_known(found, group, judge.known),
         parse_version(found["metadata"]["resourceVersion"]),
         status if isinstance(status, dict) else {},
     )
@@ -209,6 +249,10 @@ def _policy(raw: bytes | msgspec.Raw, group: str) -> PolicyItem:
 
 def _workload(raw: bytes | msgspec.Raw, kind: str) -> Workload:
     return workload_from_wire(_WORKLOADS.decode(raw), kind)
+
+
+def _namespace(raw: bytes | msgspec.Raw) -> NamespaceObject:
+    return _NAMESPACES.decode(raw)
 
 
 def _node(raw: bytes | msgspec.Raw) -> Node:

@@ -1,1 +1,1 @@
-"""The admission webhook (no code yet)."""
+"""The admission webhook for pods, policies and workloads."""

@@ -1,60 +1,57 @@
 """`python -m webhook`: the webhook as a process."""
 
-import asyncio
-import logging
 import random
 import sys
 import time
-from collections.abc import Coroutine
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
 
-import uvloop
-from pydantic import ValidationError
-
-from spillover.core.matching import PolicyIndex
-from spillover.core.nodes import NodeIndex
+from spillover.core.cache.policy_index import PolicyIndex
+from spillover.core.model.nodes import NodeIndex
 from spillover.kube.binding_keys import PolicyJudge
-from spillover.kube.credentials import Credentials, CredentialsError
-from spillover.kube.readiness import Readiness
+from spillover.kube.credentials import Credentials
+from spillover.kube.programs import run_program
+from spillover.kube.readiness import SYNC_SECONDS, Readiness
 from spillover.kube.session import ApiSession
-from spillover.serving.health import health_app
+from spillover.serving.certificates import CertificateFiles, Served
+from spillover.serving.garbage import freeze_when
+from spillover.serving.health import Health, serve_health
 from spillover.serving.http import serve
-from spillover.serving.logs import set_up_logs
 from spillover.serving.processes import run_together
 from webhook.admitting import Admitting
 from webhook.app import admission_app
-from webhook.keeper import FileKeeper, Keeper, Place, Served
-from webhook.keyring import Lives
+from webhook.crowded import CrowdedNamespaces
 from webhook.metrics import Metrics
 from webhook.namespaces import Namespaces
 from webhook.reviewing import Reviewing
 from webhook.settings import Settings, read_settings
 from webhook.watching import reflectors
 
-_log = logging.getLogger(__name__)
-
 DRAIN_SECONDS = 5.0
-"""The API server waits no longer for an answer (timeoutSeconds)."""
+"""The timeoutSeconds of the configurations: the API server does not wait longer for an answer."""
 
 
 async def run(settings: Settings) -> int:
     """Wires the parts together and runs them. Returns the process's exit status."""
     chance, clock = random.SystemRandom(), time.monotonic
-    policies, namespaces = PolicyIndex(), Namespaces()
+    policies, namespaces, crowded = PolicyIndex(), Namespaces(), CrowdedNamespaces(clock)
     nodes = NodeIndex(settings.conventions())
     served, judge = Served(), PolicyJudge()
+    if settings.client_ca_file is not None:
+        served.require_clients_of(settings.client_ca_file)
     async with ApiSession(Credentials(settings.kubeconfig)) as session:
         watches = reflectors(
-            session, policies, nodes, namespaces, judge, settings.namespace, chance, clock
+            session, policies, nodes, namespaces, crowded, judge, settings.namespace, chance, clock
         )
         metrics = Metrics(served.expires, watches)
         ready = Readiness(watches)
         app = admission_app(
-            Admitting(policies, namespaces, settings.defaults(), settings.excluded_namespaces),
-            Reviewing(policies, nodes, session, judge),
+            Admitting(
+                policies, namespaces, crowded, settings.defaults(), settings.excluded_namespaces
+            ),
+            Reviewing(policies, nodes, judge),
             ready,
             metrics,
+            settings.client_names,
         )
 
         def obstacle() -> str | None:
@@ -63,7 +60,9 @@ async def run(settings: Settings) -> int:
         return await run_together(
             {
                 **{f"watch of {watch.path}": watch.run() for watch in watches},
-                "certificates": _keeping(settings, session, served, chance),
+                "certificate": CertificateFiles(
+                    settings.tls_cert_file, settings.tls_key_file, served
+                ).run(),
                 "admission": serve(
                     app,
                     settings.address,
@@ -72,8 +71,9 @@ async def run(settings: Settings) -> int:
                     tls=served.context,
                     when=served.loaded,
                 ),
-                "probes": serve(
-                    health_app(obstacle, metrics.registry),
+                "garbage": freeze_when(partial(ready.synced, SYNC_SECONDS)),
+                "probes": serve_health(
+                    Health(obstacle, metrics.registry),
                     settings.health_address,
                     settings.health_port,
                 ),
@@ -81,36 +81,9 @@ async def run(settings: Settings) -> int:
         )
 
 
-def _keeping(
-    settings: Settings, session: ApiSession, served: Served, chance: random.Random
-) -> Coroutine[Any, Any, None]:
-    if settings.tls_cert_file is not None and settings.tls_key_file is not None:
-        return FileKeeper(settings.tls_cert_file, settings.tls_key_file, served).run()
-    place = Place(
-        settings.namespace, settings.secret, tuple(settings.names), settings.configuration
-    )
-    lives = Lives(certificate=timedelta(hours=settings.certificate_hours))
-    return Keeper(
-        session, place, lives, served, time.monotonic, lambda: datetime.now(UTC), chance
-    ).run()
-
-
 def main() -> int:
     """Reads the settings from the command line and runs until told to stop."""
-    try:
-        settings = read_settings(sys.argv[1:])
-    except ValidationError as error:
-        for problem in error.errors():
-            name = str((problem["loc"] or ("settings",))[0]).replace("_", "-")
-            print(f"--{name}: {problem['msg']}", file=sys.stderr)  # noqa: T201 - before logs are set up
-        return 2
-    set_up_logs(settings.log_level)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            return runner.run(run(settings))
-        except CredentialsError as error:
-            _log.critical("%s", error)
-            return 1
+    return run_program(read_settings, run)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pods that are being created: their scheduler and their labels."""
+"""Changes pods at their creation: the scheduler, labels and the scheduling gate."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -6,9 +6,10 @@ from dataclasses import replace
 import msgspec
 
 from spillover.api.admission import AdmissionRequest, AdmissionResponse, AdmittedObject
-from spillover.core.admission import AdmissionDefaults, AdmittedPod, admit, json_patch
-from spillover.core.matching import PolicyIndex
-from spillover.core.resources import pod_requests
+from spillover.core.admission.mutate import AdmissionDefaults, AdmittedPod, admit, json_patch
+from spillover.core.cache.policy_index import PolicyIndex
+from spillover.core.model.resources import pod_requests
+from webhook.crowded import CrowdedNamespaces
 from webhook.namespaces import Namespaces
 
 _PODS = msgspec.json.Decoder(AdmittedObject)
@@ -19,16 +20,18 @@ class Admitting:
         self,
         policies: PolicyIndex,
         namespaces: Namespaces,
+        crowded: CrowdedNamespaces,
         defaults: AdmissionDefaults,
         excluded: Collection[str],
     ) -> None:
         self._policies = policies
         self._namespaces = namespaces
+        self._crowded = crowded
         self._defaults = defaults
         self._excluded = excluded
 
     def admit(self, request: AdmissionRequest) -> AdmissionResponse:
-        """Never refuses: what cannot be read is left to the API server."""
+        """Never refuses a pod. A pod that cannot be read is left to the API server."""
         plain = AdmissionResponse(request.uid, allowed=True)
         if request.namespace in self._excluded or request.operation != "CREATE":
             return plain
@@ -39,13 +42,21 @@ class Admitting:
             return plain
         policy = self._policies.for_pod(request.namespace, pod.labels)
         namespace = self._namespaces.get(request.namespace)
-        changes = admit(pod, policy, namespace, self._defaults)
+        changes = admit(
+            pod,
+            policy,
+            namespace,
+            self._defaults,
+            is_crowded=request.namespace in self._crowded,
+        )
         if changes.labels:
             after = self._policies.for_pod(request.namespace, {**pod.labels, **changes.labels})
             if after is not policy:
-                # With these labels it would be another policy's. They come with the binding.
+                # With these labels another policy would select the pod. The binding sets them.
                 changes = replace(changes, labels={})
-        patch = json_patch(changes, has_labels=wire.metadata.labels is not None)
+        patch = json_patch(
+            changes, has_labels=wire.metadata.labels is not None, has_gates=bool(pod.gates)
+        )
         if not patch:
             return plain
         return AdmissionResponse(
@@ -54,11 +65,13 @@ class Admitting:
 
 
 def _admitted(wire: AdmittedObject) -> AdmittedPod:
-    """Raises ValueError for requests that are no quantities."""
+    """Raises ValueError for resource requests that are not quantities."""
     return AdmittedPod(
         labels=wire.metadata.labels or {},
         annotations=wire.metadata.annotations or {},
         scheduler=wire.spec.scheduler_name,
         requests=pod_requests(wire),
         node_selector=wire.spec.node_selector or {},
+        node=wire.spec.node_name,
+        gates=tuple(gate.name for gate in wire.spec.scheduling_gates or ()),
     )

@@ -1,15 +1,17 @@
-"""The webhook's HTTP interface: three paths for the API server, probes and metrics beside.
+"""The webhook's HTTP interface: three paths for the API server.
 
-A review that can be read is always answered with a review; anything else gets a 4xx and
-`{"error": reason}`. Before the first lists are complete the answer is a 503: the configurations say
-what the API server does without us.
+An AdmissionReview that can be read always gets an AdmissionReview as its answer. Any other request
+gets a 4xx and `{"error": reason}`. Until the first lists are complete, the answer is a 503. What
+the API server then does is the failurePolicy of the webhook configurations. Probes and metrics have
+their own port.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from spillover.api.admission import (
     AdmissionAnswer,
@@ -17,6 +19,7 @@ from spillover.api.admission import (
     AdmissionResponse,
     AdmissionReview,
 )
+from spillover.api.partial import is_deep, shallow
 from spillover.kube.readiness import Readiness
 from spillover.serving.requests import (
     UNDECODABLE,
@@ -30,13 +33,17 @@ from webhook.metrics import Metrics
 from webhook.reviewing import Reviewing
 
 LARGEST_REQUEST = 8 * 2**20
-"""Bytes: two objects of at most 1.5 MiB each in etcd, and what encoding adds."""
+"""In bytes: two objects of at most 1.5 MiB each in etcd, and the overhead of their encoding."""
+
+LARGEST_DEEP_REQUEST = 4 * 2**20
+"""In bytes. A request that is nested too deep for a decoder is scanned in the event loop."""
 
 READ_SECONDS = 3.0
 HOLD_SECONDS = 1.0
-"""timeoutSeconds of the configurations is 5."""
+"""READ_SECONDS and HOLD_SECONDS must fit into timeoutSeconds, which is 5 in the configurations."""
 
-Answer = Callable[[AdmissionRequest], Awaitable[AdmissionResponse]]
+Answer = Callable[[AdmissionRequest, bool], Awaitable[AdmissionResponse]]
+"""The bool tells whether the new object is nested too deep to be read as a whole."""
 
 _REVIEWS = msgspec.json.Decoder(AdmissionReview)
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -44,20 +51,25 @@ _VERSION = ("admission.k8s.io/v1", "AdmissionReview")
 
 
 def admission_app(
-    admitting: Admitting, reviewing: Reviewing, ready: Readiness, metrics: Metrics
+    admitting: Admitting,
+    reviewing: Reviewing,
+    ready: Readiness,
+    metrics: Metrics,
+    client_names: Collection[str] = (),
 ) -> web.Application:
-    """What the API server talks to, over TLS."""
+    """The application that serves the API server, over TLS. Only clients with a common name in
+    `client_names` get an answer. If it is empty, every client does."""
 
-    async def pods(request: AdmissionRequest) -> AdmissionResponse:
+    async def pods(request: AdmissionRequest, _: bool) -> AdmissionResponse:
         return admitting.admit(request)
 
-    async def policies(request: AdmissionRequest) -> AdmissionResponse:
+    async def policies(request: AdmissionRequest, deep: bool) -> AdmissionResponse:
         try:
-            return await reviewing.policy(request)
+            return reviewing.policy(request, is_deep=deep)
         except UNDECODABLE as error:
             raise web.HTTPBadRequest(text=f"request: not an object: {error}") from error
 
-    async def workloads(request: AdmissionRequest) -> AdmissionResponse:
+    async def workloads(request: AdmissionRequest, _: bool) -> AdmissionResponse:
         return reviewing.workload(request)
 
     paths: dict[str, Answer] = {
@@ -65,11 +77,29 @@ def admission_app(
         "/validate/policies": policies,
         "/validate/workloads": workloads,
     }
-    app = web.Application(client_max_size=LARGEST_REQUEST, middlewares=[errors_as_json])
+    app = web.Application(
+        client_max_size=LARGEST_REQUEST, middlewares=[errors_as_json, _clients(client_names)]
+    )
     app.add_routes(
         [web.post(path, _handler(path, answer, ready, metrics)) for path, answer in paths.items()]
     )
     return app
+
+
+def _clients(names: Collection[str]) -> Middleware:
+    @web.middleware
+    async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if names and _client_name(request) not in names:
+            raise web.HTTPForbidden(text="the client's certificate has another common name")
+        return await handler(request)
+
+    return admitted
+
+
+def _client_name(http: web.Request) -> str:
+    certificate = http.transport.get_extra_info("peercert") if http.transport is not None else None
+    subject = (certificate or {}).get("subject", ())
+    return next((value for part in subject for key, value in part if key == "commonName"), "")
 
 
 def _handler(path: str, answer: Answer, ready: Readiness, metrics: Metrics) -> Handler:
@@ -77,10 +107,10 @@ def _handler(path: str, answer: Answer, ready: Readiness, metrics: Metrics) -> H
 
     async def handle(http: web.Request) -> web.Response:
         with seconds.time():
-            review = await _decoded(http)
+            review, deep = await _decoded(http)
             if not await ready.synced(HOLD_SECONDS):
                 raise web.HTTPServiceUnavailable(text="the first lists are not complete")
-            response = await answer(review.request)
+            response = await answer(review.request, deep)
         outcome = "refused" if not response.allowed else "patched" if response.patch else "allowed"
         metrics.reviews.labels(path, outcome).inc()
         return json_answer(AdmissionAnswer(response))
@@ -88,9 +118,19 @@ def _handler(path: str, answer: Answer, ready: Readiness, metrics: Metrics) -> H
     return handle
 
 
-async def _decoded(http: web.Request) -> AdmissionReview:
+async def _decoded(http: web.Request) -> tuple[AdmissionReview, bool]:
+    """Returns the review, and whether its new object is nested so deep that parts of it are left
+    out. These parts contain no field that Spillover knows. The depth of the old object does not
+    count: an update or deletion may repair it."""
+    deep = False
     try:
-        review = await decoded(http, _REVIEWS, READ_SECONDS)
+        try:
+            review = await decoded(http, _REVIEWS, READ_SECONDS)
+        except RecursionError:
+            body = await http.read()
+            if len(body) > LARGEST_DEEP_REQUEST:
+                raise web.HTTPRequestEntityTooLarge(LARGEST_DEEP_REQUEST, len(body)) from None
+            review, deep = _REVIEWS.decode(shallow(body)), is_deep(body, b"object")
     except UNDECODABLE as error:
         raise web.HTTPBadRequest(text=f"AdmissionReview: {error}") from error
     if (review.api_version, review.kind) != _VERSION:
@@ -98,4 +138,4 @@ async def _decoded(http: web.Request) -> AdmissionReview:
     namespace = review.request.namespace  # becomes part of a path
     if namespace and not _NAMESPACE.fullmatch(namespace):
         raise web.HTTPBadRequest(text=f"request.namespace: {namespace[:80]!r} is no namespace")
-    return review
+    return review, deep

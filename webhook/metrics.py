@@ -12,7 +12,8 @@ _SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 
 
 class Metrics:
-    """`certificate_expires` tells when, in seconds since 1970; 0 where it is not known."""
+    """`certificate_expires` returns when the serving certificate expires, in seconds since 1970. 0:
+    not known."""
 
     def __init__(
         self, certificate_expires: Callable[[], float], watches: Sequence[Reflector[Any]]

@@ -1,36 +1,41 @@
-"""Labels and annotations of namespaces: where a namespace's defaults are written."""
+"""Labels and annotations of namespaces. They contain the defaults for the namespace's pods."""
 
-from collections.abc import Mapping
+from typing import NamedTuple
 
 from spillover.api.kubernetes import NamespaceObject
+from spillover.core.admission.mutate import NamespaceMarks
 from spillover.kube.reading import Unreadable
 
-Namespace = tuple[str, Mapping[str, str]]
-"""Name, and its annotations and labels together; a label comes before an annotation."""
+
+class Namespace(NamedTuple):
+    name: str
+    marks: NamespaceMarks
 
 
 def namespace_from_wire(wire: NamespaceObject) -> Namespace:
     metadata = wire.metadata
-    return metadata.name, {**(metadata.annotations or {}), **(metadata.labels or {})}
+    return Namespace(
+        metadata.name, NamespaceMarks(metadata.labels or {}, metadata.annotations or {})
+    )
 
 
 class Namespaces:
-    """A sink of a reflector."""
+    """The known namespaces, as the sink of their reflector."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Mapping[str, str]] = {}
+        self._known: dict[str, NamespaceMarks] = {}
 
-    def get(self, name: str) -> Mapping[str, str]:
-        return self._known.get(name, {})
+    def get(self, name: str) -> NamespaceMarks:
+        return self._known.get(name, NamespaceMarks())
 
     def put(self, item: Namespace) -> None:
-        self._known[item[0]] = item[1]
+        self._known[item.name] = item.marks
 
     def drop(self, item: Namespace) -> None:
-        self._known.pop(item[0], None)
+        self._known.pop(item.name, None)
 
     def keep(self, items: list[Namespace], version: int) -> None:  # noqa: ARG002 - a Sink's
-        listed = {name for name, _ in items}
+        listed = {item.name for item in items}
         for name in self._known.keys() - listed:
             del self._known[name]
 

@@ -1,30 +1,18 @@
-"""Policies and workloads that are being stored: errors, doubts and consequences."""
+"""Reviews policies and workloads before they are stored: errors, doubts and consequences."""
 
-import asyncio
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from spillover.api.admission import AdmissionRequest, AdmissionResponse, AdmissionStatus
+from spillover.core.admission.warnings import consequences, doubts, keys_set_by
+from spillover.core.cache.policy_index import PolicyIndex
 from spillover.core.dialects import load
-from spillover.core.matching import PolicyIndex
-from spillover.core.nodes import NodeIndex
-from spillover.core.pods import Pod
-from spillover.core.policy import InvalidPolicy
-from spillover.core.review import consequences, doubts, keys_set_by
-from spillover.core.selectors import includes
+from spillover.core.model.nodes import NodeIndex
+from spillover.core.model.policy import InvalidPolicy
+from spillover.core.model.selectors import includes
 from spillover.kube.binding_keys import PolicyJudge
-from spillover.kube.listing import list_all
-from spillover.kube.reading import pod_of
-from spillover.kube.session import ApiError, ApiSession, NoAnswerError
-
-_LOOKS_AT_ONCE = 2
-_LOOK_SECONDS = 2.0
-"""For the pods that an edit touches: the API server waits for us, and its user for it."""
-
-_log = logging.getLogger(__name__)
 
 
 class _LabelSelector(msgspec.Struct, frozen=True, rename="camel"):
@@ -54,36 +42,34 @@ _OBJECTS: msgspec.json.Decoder[dict[str, Any] | None] = msgspec.json.Decoder(dic
 
 
 class Reviewing:
-    def __init__(
-        self, policies: PolicyIndex, nodes: NodeIndex, session: ApiSession, judge: PolicyJudge
-    ) -> None:
+    def __init__(self, policies: PolicyIndex, nodes: NodeIndex, judge: PolicyJudge) -> None:
         self._policies = policies
         self._judge = judge
         self._nodes = nodes
-        self._session = session
-        self._looks = asyncio.Semaphore(_LOOKS_AT_ONCE)
 
-    async def policy(self, request: AdmissionRequest) -> AdmissionResponse:
-        """Refuses what contradicts itself, with every error; warns of what is doubtful. Raises one
-        of UNDECODABLE for what is no object."""
+    def policy(self, request: AdmissionRequest, *, is_deep: bool) -> AdmissionResponse:
+        """Refuses an invalid policy, with every error, and an object that an API server may not be
+        able to read back (`is_deep`). Warns of doubtful settings and of the consequences of an
+        edit. Raises one of UNDECODABLE if the request contains no object."""
         raw, before = _read(request.object) or {}, _read(request.old_object)
         if before is not None and _is_leaving_or_untouched(raw, before):
             return AdmissionResponse(request.uid, allowed=True)
+        if is_deep:
+            return _refused(request, "the object is nested too deep to be read")
         loaded = self._judge.keys.judged(load(_placed(raw, request), request.kind.group))
         if isinstance(loaded, InvalidPolicy):
-            message = "; ".join(map(str, loaded.errors))
-            return AdmissionResponse(
-                request.uid, allowed=False, status=AdmissionStatus(message, 422, "Invalid")
-            )
+            return _refused(request, "; ".join(map(str, loaded.errors)))
         peers = self._policies.of_namespace(request.namespace)
         warnings = doubts(raw, loaded, peers, self._nodes)
         if before is not None:
             old = load(_placed(before, request), request.kind.group)
-            warnings += consequences(old, loaded, await self._pods(request.namespace))
+            warnings += consequences(old, loaded, _status(before))
         return AdmissionResponse(request.uid, allowed=True, warnings=warnings or None)
 
     def workload(self, request: AdmissionRequest) -> AdmissionResponse:
-        """Never refuses. A controller makes new pods for ever where its pods lose its selector."""
+        """Never refuses a workload. Warns if a policy sets a label that the workload's selector
+        uses: when its pods stop matching the selector, a controller creates new pods without
+        end."""
         try:
             spec = _WORKLOADS.decode(request.object).spec
         except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -103,31 +89,32 @@ class Reviewing:
         ]
         return AdmissionResponse(request.uid, allowed=True, warnings=warnings or None)
 
-    async def _pods(self, namespace: str) -> list[Pod]:
-        """Those of the namespace; none where they cannot be had in time: an edit is not refused for
-        want of a warning."""
-        path = f"/api/v1/namespaces/{namespace}/pods"
-        try:
-            async with asyncio.timeout(_LOOK_SECONDS), self._looks:
-                return await list_all(self._session, path, pod_of)
-        except (ApiError, NoAnswerError, TimeoutError) as error:
-            _log.warning("consequences of an edit are not known", extra={"reason": str(error)})
-            return []
+
+def _refused(request: AdmissionRequest, message: str) -> AdmissionResponse:
+    return AdmissionResponse(
+        request.uid, allowed=False, status=AdmissionStatus(message, 422, "Invalid")
+    )
 
 
 def _read(raw: bytes | msgspec.Raw) -> dict[str, Any] | None:
     return _OBJECTS.decode(raw)
 
 
+def _status(raw: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    status = raw.get("status")
+    return status if isinstance(status, Mapping) else None
+
+
 def _is_leaving_or_untouched(raw: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    """Whether only metadata changes, or the object is being deleted: its finalizers must go."""
+    """Whether the spec does not change, or the object is being deleted. An invalid object must
+    stay deletable: its finalizers are removed by updates."""
     metadata = raw.get("metadata")
     leaving = isinstance(metadata, Mapping) and bool(metadata.get("deletionTimestamp"))
     return leaving or raw.get("spec") == before.get("spec")
 
 
 def _placed(raw: Mapping[str, Any], request: AdmissionRequest) -> Mapping[str, Any]:
-    """With the namespace and name that the API server knows."""
+    """Returns the object with the namespace and name that the API server sent in the request."""
     metadata = raw.get("metadata")
     known = metadata if isinstance(metadata, Mapping) else {}
     name = {"name": request.name} if request.name else {}

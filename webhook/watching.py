@@ -3,48 +3,68 @@
 from collections.abc import Callable
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from spillover.api import ack, vke
 from spillover.api.kubernetes import NamespaceObject, NodeObject
-from spillover.core.dialects import load
-from spillover.core.matching import PolicyIndex
-from spillover.core.nodes import Node, NodeIndex, node_from_wire
-from spillover.core.policy import LoadedPolicy, PolicyKey, unreadable_policy
+from spillover.core.cache import crowds
+from spillover.core.cache.policy_index import PolicyIndex
+from spillover.core.dialects import load_unless_known
+from spillover.core.model.nodes import Node, NodeIndex, node_from_wire
+from spillover.core.model.policy import LoadedPolicy, PolicyKey, unreadable_policy
 from spillover.kube.binding_keys import PolicyJudge, keys_reflector
 from spillover.kube.reading import Unreadable
 from spillover.kube.reflector import Reflector
 from spillover.kube.session import ApiSession
+from webhook.crowded import CrowdedNamespaces
 from webhook.namespaces import Namespace, Namespaces, namespace_from_wire
 
 
-class PolicySink:
-    """Policies of one dialect."""
+class PolicyItem(NamedTuple):
+    """A policy as the watch shows it."""
 
-    def __init__(self, policies: PolicyIndex, judge: PolicyJudge, group: str) -> None:
+    policy: LoadedPolicy
+    is_crowded: bool | None
+    """Whether its status says that its namespace is crowded. None: not known."""
+
+
+class PolicySink:
+    """Sink for the policies of one dialect."""
+
+    def __init__(
+        self, policies: PolicyIndex, crowded: CrowdedNamespaces, judge: PolicyJudge, group: str
+    ) -> None:
         self._policies = policies
+        self._crowded = crowded
         self._judge = judge
         self._group = group
         judge.tell(group, policies.put)
 
-    def put(self, item: LoadedPolicy) -> None:
-        self._policies.put(self._judge.judged(item))
+    def put(self, item: PolicyItem) -> None:
+        self._policies.put(self._judge.judged(item.policy))
+        if item.is_crowded is not None:
+            self._crowded.put(item.policy.key, says_so=item.is_crowded)
 
-    def drop(self, item: LoadedPolicy) -> None:
-        self._judge.forget(item.key)
-        self._policies.drop(item.key)
+    def drop(self, item: PolicyItem) -> None:
+        self._forget(item.policy.key)
 
-    def keep(self, items: list[LoadedPolicy], version: int) -> None:  # noqa: ARG002 - a Sink's
-        for key in set(self._policies.keys(self._group)) - {item.key for item in items}:
-            self._judge.forget(key)
-            self._policies.drop(key)
+    def keep(self, items: list[PolicyItem], version: int) -> None:  # noqa: ARG002 - a Sink's
+        for key in set(self._policies.keys(self._group)) - {item.policy.key for item in items}:
+            self._forget(key)
 
-    def unreadable(self, found: Unreadable) -> LoadedPolicy:
+    def unreadable(self, found: Unreadable) -> PolicyItem:
         key = PolicyKey(self._group, found.identity.namespace, found.identity.name)
         before = self._policies.get(key)
-        return unreadable_policy(found.identity, self._group, found.reason, before)
+        return PolicyItem(
+            unreadable_policy(found.identity, self._group, found.reason, before), None
+        )
+
+    def _forget(self, key: PolicyKey) -> None:
+        self._judge.forget(key)
+        self._policies.drop(key)
+        self._crowded.drop(key)
 
 
 class NodeSink:
@@ -70,18 +90,19 @@ def reflectors(
     policies: PolicyIndex,
     nodes: NodeIndex,
     namespaces: Namespaces,
+    crowded: CrowdedNamespaces,
     judge: PolicyJudge,
     own_namespace: str,
     random: Random,
     clock: Callable[[], float],
 ) -> tuple[Reflector[Any], ...]:
-    """Each keeps its part in step."""
+    """Each reflector keeps its part of the webhook's state up to date."""
     dialects = (
         Reflector(
             session,
             f"/apis/{dialect.GROUP}/{dialect.VERSION}/resourcepolicies",
-            partial(_policy, group=dialect.GROUP),
-            PolicySink(policies, judge, dialect.GROUP),
+            partial(_policy, group=dialect.GROUP, judge=judge),
+            PolicySink(policies, crowded, judge, dialect.GROUP),
             random,
             clock,
         )
@@ -95,8 +116,11 @@ def reflectors(
     )
 
 
-def _policy(raw: bytes | msgspec.Raw, group: str) -> LoadedPolicy:
-    return load(msgspec.json.decode(raw, type=dict[str, Any]), group)
+def _policy(raw: bytes | msgspec.Raw, group: str, judge: PolicyJudge) -> PolicyItem:
+    found = msgspec.json.decode(raw, type=dict[str, Any])
+    return PolicyItem(
+        load_unless_known(found, group, judge.known), crowds.told_by(found.get("status"))
+    )
 
 
 def _node(raw: bytes | msgspec.Raw) -> Node:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import ssl
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 
 Object = dict[str, Any]
 _SECONDS = 10.0
+_MANAGED_FIELDS = re.compile(rb'"managedFields":\[.*?\]\}(?=,"spec":)', re.DOTALL)
 
 
 class ApiFailureError(Exception):
@@ -19,6 +21,16 @@ class ApiFailureError(Exception):
     def __init__(self, reason: str, status: int = 0) -> None:
         super().__init__(reason)
         self.status = status
+
+
+def parsed(content: bytes) -> Any:  # noqa: ANN401 - JSON
+    """JSON; of pods with managedFields nested deeper than Python reads, without these. Raises
+    ValueError. No annotation looks like them: quotes within a string have a backslash before. And
+    their end is the first that looks so: within them there are no lists but in strings."""
+    try:
+        return json.loads(content)
+    except RecursionError:
+        return json.loads(_MANAGED_FIELDS.sub(b'"managedFields":[]}', content))
 
 
 class Api:
@@ -41,19 +53,29 @@ class Api:
         self, method: str, path: str, body: object = None, kind: str = "application/json"
     ) -> Object:
         """The answer's object. Raises ApiFailureError."""
+        data = json.dumps(body).encode() if body is not None else None
+        status, content = self.send(method, path, data, kind)
+        try:
+            found: Object = parsed(content)
+        except ValueError as error:
+            raise ApiFailureError(f"{method} {path}: {error!r}") from error
+        if status >= 300:
+            raise ApiFailureError(f"{method} {path}: {found.get('message')}", status)
+        return found
+
+    def send(
+        self, method: str, path: str, data: bytes | None = None, kind: str = "application/json"
+    ) -> tuple[int, bytes]:
+        """Status and body of the answer, whatever they are. Raises ApiFailureError without one."""
         connection = self.open()
         try:
-            data = json.dumps(body) if body is not None else None
             connection.request(method, path, data, {"Content-Type": kind})
             answer = connection.getresponse()
-            found: Object = json.loads(answer.read())
-        except (OSError, http.client.HTTPException, ValueError) as error:
+            return answer.status, answer.read()
+        except (OSError, http.client.HTTPException) as error:
             raise ApiFailureError(f"{method} {path}: {error!r}") from error
         finally:
             connection.close()
-        if answer.status >= 300:
-            raise ApiFailureError(f"{method} {path}: {found.get('message')}", answer.status)
-        return found
 
     def merge(self, path: str, patch: object) -> Object:
         return self.request("PATCH", path, patch, "application/merge-patch+json")

@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from faults.api import Api, ApiFailureError
+from faults.api import Api, ApiFailureError, parsed
 
 Object = dict[str, Any]
 _PAUSE = 0.1
@@ -72,7 +72,7 @@ class Judge:
             if answer.status != 200:
                 raise ApiFailureError(str(answer.status))
             for line in answer:
-                event = json.loads(line)
+                event = parsed(line)
                 if event["type"] == "ERROR":
                     raise ApiFailureError(str(event["object"]))
                 version = event["object"]["metadata"]["resourceVersion"]

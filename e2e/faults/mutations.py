@@ -31,15 +31,20 @@ class Mutation:
 
 
 _CHECKED = """\
-            decision = self._decide(pod, [node])
+            decision = self._decide(pod, Names([node]))
             if isinstance(decision, Rejected):
-                return decision.reasons[node]  # what filter has reserved ends with its next answer
-            self._reserve(pod, decision)
+                # An existing reservation stays until filter's next answer for the pod.
+                return decision.reasons[node]
+            # A decision with one node cannot know whether earlier units have other nodes. Only
+            # their maxima are known.
+            at_max = tuple(each for each in decision.passed if isinstance(each, AtMax))
+            self._reserve(pod, replace(decision, passed=at_max))
 """
 _UNCHECKED = """\
-            unit = next(u for u in policy.units if node in self.nodes.members(u.pool))
+            cluster = self.cluster
+            unit = next(u for u in policy.units if node in cluster.nodes.members(u.pool))
             key = UnitKey(policy.key, unit.identity)
-            self.ledger.reserve(pod, policy.key, key, frozenset([node]))
+            cluster.ledger.reserve(pod, policy.key, key, frozenset([node]))
 """
 
 MUTATIONS = (
@@ -52,7 +57,7 @@ MUTATIONS = (
     ),
     Mutation(
         "recheck",
-        "spillover/core/cache.py",
+        "spillover/core/scheduler.py",
         _CHECKED,
         _UNCHECKED,
         ("-k", "volumes", "--prebind", "6", "--faults", "kill-extender"),

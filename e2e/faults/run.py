@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -12,6 +13,7 @@ from typing import Any
 from faults.api import Api, ApiFailureError
 from faults.churn import LOAD, Churn, scale
 from faults.ground import REPLICAS, Ground, until
+from faults.hostile import HostileChurn, remove_unplaceable
 from faults.injections import strike
 from faults.plan import Action, Plan
 from harness import scenes
@@ -35,13 +37,15 @@ def overshoot(highest: dict[str, int]) -> int:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """`highest` is the most live pods seen in each unit at any moment; `recovery` is in seconds
-    from the end of the faults until every pod that fits was bound."""
+    from the end of the faults until every pod that fits was bound; `changes` are those of each
+    churn that the API server took."""
 
     plan: Plan
     highest: dict[str, int]
     moved: list[str]
     events: int
     recovery: float
+    changes: list[int]
 
 
 def run(
@@ -51,15 +55,21 @@ def run(
     pace: float,
     *,
     deployment: Callable[[str], Object],
+    hostile: bool = False,
 ) -> Outcome:
-    """`pace` is Churn's; `deployment` makes the load, named `load`, of a namespace. Raises
-    OvershootError, and TimeoutError when pods that fit are not bound in time or reservations are
-    left over."""
+    """`pace` is Churn's; `deployment` makes the load, named `load`, of a namespace. `hostile`: with
+    pods of somebody who means harm beside. Raises OvershootError, and TimeoutError when pods that
+    fit are not bound in time or reservations are left over."""
     namespace = f"faults-{plan.seed}-{time.time_ns() % 1_000_000}"
     prepare(ground, namespace, deployment(namespace))
     try:
-        with Churn(ground.api, namespace, plan.seed, pace):
+        kinds = (Churn, HostileChurn) if hostile else (Churn,)
+        churns = [kind(ground.api, namespace, plan.seed, pace) for kind in kinds]
+        with ExitStack() as stack:
+            for churn in churns:
+                stack.enter_context(churn)
             _strike_all(ground, plan.actions)
+        insist(partial(remove_unplaceable, ground.api, namespace))
         chance = Random(plan.seed)
         insist(lambda: scale(ground.api, namespace, chance.randint(0, 16)))
         count = chance.randint(4, 14)
@@ -83,7 +93,8 @@ def run(
         clear(ground, namespace)
     if overshoot(found["highest"]):
         raise OvershootError(f"{plan}: {found}")
-    return Outcome(plan, found["highest"], found["moved"], found["events"], recovery)
+    changes = [churn.changes for churn in churns]
+    return Outcome(plan, found["highest"], found["moved"], found["events"], recovery, changes)
 
 
 def prepare(ground: Ground, namespace: str, load: Object) -> None:

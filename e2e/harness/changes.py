@@ -7,7 +7,7 @@ tests/cluster/test_shipped_configuration.py. What a test asks for (`Options`) co
     ───────────────────────────────────────────   ─────────────────────────────────────────────────
     a Pod has an address of its own, and its      every Pod gets an address in 127.0.0.0/8, which
     containers share 127.0.0.1                    stands for 127.0.0.1 in arguments and files
-    a ConfigMap is mounted as files               the files are in a folder of the Pod's; a path
+    a ConfigMap or a Secret is mounted as files   the files are in a folder of the Pod's; a path
                                                   below the mount path leads there
     a Service has a name                          the relay's address, see harness/services.py; in
                                                   arguments, and in webhooks' clientConfig

@@ -23,12 +23,11 @@ from harness.changes import Site, with_lease
 from harness.client import ClusterError, Object
 from harness.local import LocalCluster, address
 from harness.locks import exclusive
-from harness.places import MANIFESTS, machine_lock
-from harness.services import RELAY, component_of, redirected, relay_config, services
+from harness.places import MANIFESTS, ROOT, machine_lock
+from harness.services import component_of, redirected, relay_config, services
 
 NAMESPACE = "spillover-system"
 _FIRST_RELAY, _MOST_RELAYS = 200, 9
-_KUBELET = Path(__file__).with_name("kubelet.py")
 _KWOK_CONFIG = {
     "apiVersion": "config.kwok.x-k8s.io/v1alpha1",
     "kind": "KwokctlConfiguration",
@@ -67,10 +66,22 @@ _AUDIT_POLICY = {
 }
 
 
+_RIGHTS_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "Metadata", "userGroups": [f"system:serviceaccounts:{NAMESPACE}"]},
+        {"level": "None"},
+    ],
+}
+
+
 @dataclass(frozen=True)
 class Options:
     """What a cluster is made with. `components`: with those of Spillover; `audit`: the API server
-    writes down who patched which pod, see `Cluster.audited`. `lease` is duration, renew deadline
+    writes down who patched which pod, see `Cluster.audited`; `rights`: every request of Spillover's
+    accounts, see `Cluster.requests`. `lease` is duration, renew deadline
     and retry period of the scheduler's Lease in seconds, in place of those in manifests/."""
 
     scheduler_replicas: int = 1
@@ -78,7 +89,9 @@ class Options:
     webhook_arguments: tuple[str, ...] = ()
     components: bool = True
     feature_gates: str = ""
+    api_server_arguments: tuple[str, ...] = ()
     audit: bool = False
+    rights: bool = False
     lease: tuple[float, float, float] | None = None
 
 
@@ -115,11 +128,13 @@ class Cluster(LocalCluster):
             command += [f"--{name}-binary", tools.binary(name)]
         for argument in _KWOK_ARGUMENTS:
             command += ["--extra-args", argument]
+        for argument in options.api_server_arguments:
+            command += ["--extra-args", f"kube-apiserver={argument}"]
         if options.feature_gates:
             command += ["--kube-feature-gates", options.feature_gates]
-        if options.audit:
+        if options.audit or options.rights:
             policy = self.folder / "audit-policy.yaml"
-            policy.write_text(yaml.safe_dump(_AUDIT_POLICY))
+            policy.write_text(yaml.safe_dump(_RIGHTS_POLICY if options.rights else _AUDIT_POLICY))
             command += ["--kube-audit-policy", str(policy)]
         environment = {
             **processes.marked(self.folder),
@@ -154,7 +169,11 @@ class Cluster(LocalCluster):
             for config_map in config_maps.values():
                 for name, text in config_map["data"].items():
                     config_map["data"][name] = with_lease(text, options.lease)
-        replicas = {"scheduler": options.scheduler_replicas, "webhook": options.webhook_replicas}
+        replicas = {
+            "certificates": 1,
+            "scheduler": options.scheduler_replicas,
+            "webhook": options.webhook_replicas,
+        }
         started: dict[str, list[pods.Pod]] = {}
         for deployment in (o for o in objects if o["kind"] == "Deployment"):
             component = component_of(deployment)
@@ -180,7 +199,7 @@ class Cluster(LocalCluster):
             folder = self.folder / "services" / service.name
             folder.mkdir(parents=True)
             (folder / "relay.json").write_text(relay_config(service, started[service.component]))
-            self._start_helper(RELAY, folder, folder / "relay.log")
+            self._start_helper("harness.relay", folder, folder / "relay.log")
         say("waiting for the components to be ready")
         for pod in (pod for replicas_of in started.values() for pod in replicas_of):
             for container in pod.containers:
@@ -226,10 +245,10 @@ class Cluster(LocalCluster):
             (folder / path).parent.mkdir(exist_ok=True)
             (folder / path).write_text(text)
         (folder / "pod.json").write_text(json.dumps(asdict(pod), indent=2))
-        self._start_helper(_KUBELET, folder, folder / "kubelet.log")
+        self._start_helper("harness.kubelet", folder, folder / "kubelet.log", self.kubeconfig)
         return pod
 
-    def _start_helper(self, script: Path, folder: Path, log_file: Path) -> None:
+    def _start_helper(self, module: str, folder: Path, log_file: Path, *arguments: Path) -> None:
         """Starts what stands in for a part of Kubernetes. It lives on when we end; `down` finds it
         by its mark."""
         # Of our own environment only what a container has too: no credentials and no settings.
@@ -240,8 +259,10 @@ class Cluster(LocalCluster):
         }
         with log_file.open("w") as log:
             helper = subprocess.Popen(
-                [sys.executable, str(script), str(folder)],
+                [sys.executable, "-m", module, str(folder), *map(str, arguments)],
                 env=environment,
+                # Found by -m, and by no variable that containers would inherit.
+                cwd=ROOT / "e2e",
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -301,9 +322,14 @@ class Cluster(LocalCluster):
         """Likewise, every patch of a policy's status."""
         return [entry for entry in self._audit() if entry["objectRef"]["resource"] != "pods"]
 
+    def requests(self) -> list[Object]:
+        """Every request of Spillover's accounts so far, of a cluster made with `rights`."""
+        return self._audit()
+
     def _audit(self) -> list[Object]:
         (log,) = self.folder.glob("kwok/clusters/*/logs/audit.log")
-        return [json.loads(line) for line in log.read_text().splitlines()]
+        whole, _, _ = log.read_text().rpartition("\n")  # the last line may be half written
+        return [json.loads(line) for line in whole.splitlines()]
 
     # --- look ----------------------------------------------------------------------------------
 

@@ -35,6 +35,9 @@ _TIERS = {
 
 _WITHOUT_CLUSTER = {"tests/unit", "tests/property", "tests/contract"}
 
+_SCALED = ("scheduler", "webhook")
+"""Components whose number of replicas is a matter of choice."""
+
 
 def main(arguments: list[str]) -> int:
     """Runs one command. Returns the exit status."""
@@ -79,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     up = add("up", _up, "start a cluster with every component of Spillover")
     add_name(up)
     up.add_argument("--nodes", type=_readable, metavar="FILE", help="YAML of nodes to create")
-    for component in ("scheduler", "webhook"):
+    for component in _SCALED:
         up.add_argument(
             f"--{component}-replicas",
             type=_positive,
@@ -165,7 +168,7 @@ def _started_with_node(options: argparse.Namespace) -> LocalCluster:
         cluster.load(image.exported(image.default_tag()))
         _say("applying manifests/")
         install.apply(cluster)
-        for component in install.DEPLOYMENTS:
+        for component in _SCALED:
             if replicas := getattr(options, f"{component}_replicas"):
                 install.scale(cluster, component, replicas)
         _say("waiting for the Pods to be ready")

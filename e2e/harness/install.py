@@ -9,7 +9,7 @@ from harness.places import MANIFESTS
 from harness.watch import is_ready
 
 NAMESPACE = "spillover-system"
-DEPLOYMENTS = ("scheduler", "webhook")
+DEPLOYMENTS = ("certificates", "scheduler", "webhook")
 READY_SECONDS = 240
 
 

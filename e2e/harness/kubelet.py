@@ -1,11 +1,12 @@
 """Stands in for a kubelet: keeps the containers of one Pod running as processes.
 
-`python kubelet.py FOLDER` reads FOLDER/pod.json. A container that ends is started again after a
-pause that doubles from half a second to ten, and is short again after a minute of life; but not
-while there is a file FOLDER/NAME.down. SIGTERM is passed on; what has not ended after the grace
-period is killed. Each container's output goes to FOLDER/NAME.log, its process id to
-FOLDER/NAME.pid. The containers share a hostname, the Pod's, where the system allows it; which one
-it is stands in FOLDER/hostname.
+`python -m harness.kubelet FOLDER KUBECONFIG` reads FOLDER/pod.json. Containers start when the
+Secrets that the Pod mounts are there, which it reads with that kubeconfig. A container that ends is
+started again after a pause that doubles from half a second to ten, and is short again after a
+minute of life; but not while there is a file FOLDER/NAME.down. SIGTERM is passed on; what has not
+ended after the grace period is killed. Each container's output goes to FOLDER/NAME.log, its process
+id to FOLDER/NAME.pid. The containers share a hostname, the Pod's, where the system allows it; which
+one it is stands in FOLDER/hostname.
 """
 
 import asyncio
@@ -18,6 +19,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from harness.mounted import MountedSecrets
 
 _FIRST_PAUSE, _LONGEST_PAUSE, _LONG_LIFE = 0.5, 10.0, 60.0
 _LOOK_SECONDS = 0.1
@@ -80,12 +83,22 @@ async def until_ended(
     await ended
 
 
-async def main(folder: Path) -> None:
+async def _either(*events: asyncio.Event) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+
+
+async def main(folder: Path, kubeconfig: Path) -> None:
     pod = json.loads((folder / "pod.json").read_text())
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    mounted = MountedSecrets(pod["secrets"], folder, kubeconfig)
     async with asyncio.TaskGroup() as group:
+        group.create_task(mounted.keep(stop))
+        await _either(mounted.there, stop)
         for container in pod["containers"]:
             group.create_task(keep(container, folder, stop, pod["grace_seconds"]))
 
@@ -112,4 +125,4 @@ if __name__ == "__main__":
     except OSError as error:  # one replica does without: nobody else has its name
         print(f"the machine's hostname stays: {error}", file=sys.stderr)
     (place / "hostname").write_text(socket.gethostname())
-    asyncio.run(main(place))
+    asyncio.run(main(place, Path(sys.argv[2])))

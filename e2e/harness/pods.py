@@ -5,6 +5,8 @@
     $(NAME) in command and args, env with         the same; metadata.name, metadata.namespace and
     value or fieldRef                             status.podIP are known
     a ConfigMap is mounted as files               the files are written to a folder
+    a Secret's keys are mounted as files          harness/mounted.py keeps them as the Secret has
+                                                  them; the containers start when all are there
     an image                                      the program of the command's name
     the kubelet restarts a container that ends,   harness/kubelet.py does, with the same growing
     and probes it                                 pauses; the readiness probes decide when ./dev up
@@ -38,6 +40,16 @@ class Container:
 
 
 @dataclass(frozen=True)
+class SecretFiles:
+    """Keys of a Secret that are mounted as files: `items` are file names by key, in `folder` of
+    the Pod's folder. `path` is the Secret's at the API server."""
+
+    folder: str
+    path: str
+    items: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Pod:
     """The processes of one replica. `files` are the mounted files, by path in the Pod's folder."""
 
@@ -46,6 +58,7 @@ class Pod:
     containers: list[Container]
     grace_seconds: int
     files: dict[str, str] = field(default_factory=dict)
+    secrets: list[SecretFiles] = field(default_factory=list)
 
 
 def pod(deployment: Object, config_maps: Mapping[str, Object], site: Site) -> Pod:
@@ -57,6 +70,10 @@ def pod(deployment: Object, config_maps: Mapping[str, Object], site: Site) -> Po
         for volume in spec.get("volumes", ())
         if "configMap" in volume  # an emptyDir is the machine's own /tmp
     }
+    secrets = [
+        _secret_files(volume, namespace) for volume in spec.get("volumes", ()) if "secret" in volume
+    ]
+    volumes = {*mounts, *(each.folder for each in secrets)}
     files = {
         f"{volume}/{name}": changes.applied(changes.of_files(site), text)
         for volume, data in mounts.items()
@@ -66,10 +83,20 @@ def pod(deployment: Object, config_maps: Mapping[str, Object], site: Site) -> Po
         name=site.name,
         address=site.address,
         containers=[
-            _container(container, namespace, site, set(mounts)) for container in spec["containers"]
+            _container(container, namespace, site, volumes) for container in spec["containers"]
         ],
         grace_seconds=spec.get("terminationGracePeriodSeconds", 30),
         files=files,
+        secrets=secrets,
+    )
+
+
+def _secret_files(volume: Object, namespace: str) -> SecretFiles:
+    source = volume["secret"]
+    return SecretFiles(
+        folder=volume["name"],
+        path=f"/api/v1/namespaces/{namespace}/secrets/{source['secretName']}",
+        items={item["key"]: item["path"] for item in source["items"]},
     )
 
 

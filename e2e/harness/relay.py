@@ -1,9 +1,9 @@
 """Stands in for a Service: passes TCP connections on to one of its Pods that are ready.
 
-`python relay.py FOLDER` reads FOLDER/relay.json: an address, a port, and targets, each with an
-address, a port and a probe. Like kube-proxy it leaves out Pods whose readiness probe fails. Unlike
-it, it passes a refused connection on to the next: that stands for a kubelet, which notices at once
-that a process has ended and has its endpoint removed.
+`python -m harness.relay FOLDER` reads FOLDER/relay.json: an address, a port, and targets, each
+with an address, a port and a probe. Like kube-proxy it leaves out Pods whose readiness probe fails.
+Unlike it, it passes a refused connection on to the next: that stands for a kubelet, which notices
+at once that a process has ended and has its endpoint removed.
 """
 
 import asyncio

@@ -11,7 +11,6 @@ NAME.NAMESPACE.svc in a Pod's arguments       that address
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from harness.changes import webhook_client
@@ -70,9 +69,6 @@ def relay_config(service: Service, pods: Sequence[Pod]) -> str:
 
 def component_of(deployment: Object) -> str:
     return str(deployment["spec"]["selector"]["matchLabels"][_COMPONENT])
-
-
-RELAY = Path(__file__).with_name("relay.py")
 
 
 def _port(service: Object, objects: Sequence[Object]) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.client import ClusterError
 from harness.cluster import Cluster
-from harness.watch import Watch, node_of, scheduling_message
+from harness.watch import Watch, is_waiting, node_of, scheduling_message
 
 Object = dict[str, Any]
 
@@ -68,3 +68,8 @@ def answered(count: int) -> Callable[[list[Object]], bool]:
     return lambda pods: (
         len(pods) == count and all(node_of(pod) or scheduling_message(pod) for pod in pods)
     )
+
+
+def placed_or_waiting(count: int) -> Callable[[list[Object]], bool]:
+    """The same where so many wait that some are gated in the crowd, which nobody answers for."""
+    return lambda pods: len(pods) == count and all(node_of(pod) or is_waiting(pod) for pod in pods)

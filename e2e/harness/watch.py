@@ -123,11 +123,24 @@ def is_ready(pod: Object) -> bool:
 
 
 def scheduling_message(pod: Object) -> str:
-    """What the scheduler last said of why the pod is not placed."""
-    for condition in pod.get("status", {}).get("conditions", ()):
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return str(condition.get("message", ""))
-    return ""
+    """What the scheduler last said of why the pod is not placed. It says nothing of a gated one."""
+    condition = scheduled_condition(pod)
+    if condition.get("status") != "False" or condition.get("reason") == "SchedulingGated":
+        return ""
+    return str(condition.get("message", ""))
+
+
+def scheduled_condition(pod: Object) -> Object:
+    """The pod's condition PodScheduled, or an empty one."""
+    found: list[Object] = pod.get("status", {}).get("conditions", [])
+    return next((each for each in found if each["type"] == "PodScheduled"), {})
+
+
+def is_waiting(pod: Object) -> bool:
+    """Refused by the scheduler, or gated in the crowd that it is of."""
+    return (
+        bool(scheduling_message(pod)) or scheduled_condition(pod).get("reason") == "SchedulingGated"
+    )
 
 
 def brief(objects: list[Object]) -> str:

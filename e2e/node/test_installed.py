@@ -39,6 +39,14 @@ def execute(client: Client, name: str, container: str, *words: str) -> str:
     return client.kubectl("exec", name, "-n", NAMESPACE, "-c", container, "--", *words)
 
 
+CONTAINERS = (
+    ("certificates", "certificates"),
+    ("scheduler", "extender"),
+    ("webhook", "webhook"),
+)
+"""Those with a program of ours, each with its component."""
+
+
 def restarts(client: Client) -> dict[str, int]:
     """By Pod and container, of all that are not being deleted."""
     return {
@@ -53,7 +61,7 @@ def test_what_the_readme_says_makes_all_pods_ready(site: Site) -> None:
     assert [command.split()[0] for command in site.commands if "\n" not in command] == [
         "./dev", "docker", "kubectl", "kubectl", "kubectl",
     ]  # fmt: skip
-    for component, count in (("scheduler", 2), ("webhook", 2)):
+    for component, count in (("certificates", 1), ("scheduler", 2), ("webhook", 2)):
         pods = install.pods(site.client, component)
         assert len(pods) == count
         assert all(map(is_ready, pods))
@@ -64,7 +72,7 @@ def test_what_the_readme_says_makes_all_pods_ready(site: Site) -> None:
 
 def test_the_image_that_was_set_is_used_and_not_pulled_again(client: Client) -> None:
     """Without a policy in the manifests, Always would be filled in and stay."""
-    for component, container in (("scheduler", "extender"), ("webhook", "webhook")):
+    for component, container in CONTAINERS:
         text = client.kubectl(
             "get", f"deployment/spillover-{component}", "-n", NAMESPACE, "-o", "json"
         )
@@ -79,7 +87,7 @@ def test_the_image_that_was_set_is_used_and_not_pulled_again(client: Client) -> 
 
 def test_idle_processes_stay_within_their_requests(client: Client) -> None:
     """Above its request, a Pod is the first to be evicted from a node that is short of memory."""
-    for component, container in (("scheduler", "extender"), ("webhook", "webhook")):
+    for component, container in CONTAINERS:
         for each in install.pods(client, component):
             (asked,) = (
                 it["resources"]["requests"]["memory"]
@@ -301,7 +309,7 @@ def test_a_container_shows_what_it_runs_as(client: Client) -> None:
         "except OSError as error:\n"
         "    print(error.strerror)\n"
     )
-    for component, container in (("scheduler", "extender"), ("webhook", "webhook")):
+    for component, container in CONTAINERS:
         (name, *_) = (each["metadata"]["name"] for each in install.pods(client, component))
         if component == "scheduler":
             # One that waits for its turn has nothing to say.

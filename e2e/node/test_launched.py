@@ -74,7 +74,7 @@ def test_up_and_down_leave_nothing(name: str) -> None:
     _, out, _ = run("kubectl", "--name", name, "get", "nodes", "-o", "name")
     assert len(out.splitlines()) == 6
     _, out, _ = run("kubectl", "--name", name, "get", "pods", "-n", "spillover-system")
-    assert len(re.findall(r" Running ", out)) == 4, out
+    assert len(re.findall(r" Running ", out)) == 5, out
     _, out, _ = run("status")
     assert f"{name}: " in out
     status, out, _ = run("logs", "--name", name, "extender")

@@ -25,8 +25,9 @@ def test_nobody_is_restarted_while_it_is_away_or_a_start_is_slow(own_node: NodeC
         for container in old:
             own_node.kill(container)
         own_node.wait("a new container", lambda: bool(own_node.running() - running))
-        paused = min(own_node.running() - running)
-        own_node.pause(paused)
+        one = min(own_node.running() - running)
+        own_node.pause(one)
+        paused = one
         own_node.wait(
             "new containers",
             lambda: len(own_node.running() - others - old) == len(old) - 1,

@@ -31,10 +31,10 @@ class Unit(Wire):
         None, description="Only nodes with all these labels belong to the unit."
     )
     max: int | None = Field(
-        None, description="Most pods in the unit at a time, 0 or more. Absent: no limit."
+        None, description="Maximum number of pods in the unit, 0 or more. Absent: no limit."
     )
     max_resources: dict[str, int | str] | None = Field(
-        None, description="Most summed resource requests in the unit, such as cpu: 8."
+        None, description="Maximum sum of the requests of the unit's pods, such as cpu: 8."
     )
     pod_labels: dict[str, str] | None = Field(
         None, description="Labels that a pod gets when it is bound to this unit."
@@ -59,7 +59,7 @@ class Spec(PolicySpec):
         None, description="Whether pods that are being deleted do not count. Default true."
     )
     match_label_keys: list[str] | None = Field(
-        None, description="Keys of pod labels: pods are counted per distinct set of their values."
+        None, description="Keys of pod labels. Pods are counted separately for each set of values."
     )
     when_try_next_units: WhenTryNextUnits | None = Field(
         None, description="When a pod goes on to the next unit."

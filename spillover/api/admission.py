@@ -14,16 +14,18 @@ class GroupVersionKind(Struct, frozen=True):
 
 
 class AdmissionRequest(Struct, frozen=True, rename="camel"):
-    """`object` is what is to be stored, `old_object` what is stored, as they came: each handler
-    reads what it needs of them. A name is empty while the API server has yet to generate it."""
+    """One question of the API server."""
 
     uid: str
     kind: GroupVersionKind = GroupVersionKind()
     operation: str = ""
     namespace: str = ""
     name: str = ""
+    """Empty while the API server has not generated the name yet."""
     object: Raw = ABSENT
+    """The object to store, not decoded. Each handler decodes the fields that it needs."""
     old_object: Raw = ABSENT
+    """The object that is stored now, not decoded."""
     dry_run: bool | None = None
 
 
@@ -32,7 +34,7 @@ class AdmittedSpec(PodSpec, frozen=True, rename="camel"):
 
 
 class AdmittedObject(PodObject, frozen=True):
-    """What admission reads of a pod."""
+    """The fields of a pod that admission reads."""
 
     spec: AdmittedSpec
 
@@ -44,7 +46,7 @@ class AdmissionReview(Struct, frozen=True, rename="camel"):
 
 
 class AdmissionStatus(Struct, frozen=True, omit_defaults=True):
-    """Why something is refused: `kubectl` prints the message."""
+    """Why a request is refused. `kubectl` prints the message."""
 
     message: str = ""
     code: int = 0
@@ -52,11 +54,13 @@ class AdmissionStatus(Struct, frozen=True, omit_defaults=True):
 
 
 class AdmissionResponse(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """`patch` is a JSONPatch in base64; msgspec writes bytes so. `allowed` is always written."""
+    """The answer to an AdmissionRequest."""
 
     uid: str
     allowed: bool
+    """Has no default, so that msgspec always writes it."""
     patch: bytes | None = None
+    """A JSONPatch. msgspec writes bytes in base64."""
     patch_type: str | None = None
     status: AdmissionStatus | None = None
     warnings: list[str] | None = None

@@ -1,7 +1,7 @@
-"""How large the parts of a policy may be.
+"""Maximum sizes of the parts of a policy.
 
-The CRDs' schemas say so, and it is checked again before a policy is parsed: one that was stored
-under an older schema costs no more than any other.
+The CRDs' schemas contain these bounds. Spillover checks the bounds again before it parses a policy,
+so that a policy stored under an older schema costs no more than any other.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,14 +11,14 @@ from spillover.api.errors import FieldError
 
 MOST_UNITS = 100
 MOST_ERRORS = 20
-"""Reported of one policy. The walk ends there."""
+"""Maximum number of reported errors per policy. The check stops at this number."""
 MOST_PAIRS = 64
-"""Of a selector, a node selector, labels, annotations or maxResources."""
+"""Maximum number of entries of a selector, node selector, labels, annotations or maxResources."""
 MOST_TERMS = 32
 MOST_VALUES = 64
 LONGEST_NAME = 63
 LONGEST_TEXT = 1024
-"""Characters of a value that has no bound of its own, an annotation's apart."""
+"""Maximum length in characters of a value without its own bound, except annotations."""
 LONGEST_ANNOTATION = 256 * 1024
 
 LISTS = {
@@ -34,17 +34,17 @@ _TEXTS = (
     "maxReplicasRatio", "whenNotReachMax",
 )  # fmt: skip
 _KNOWN = (*LISTS, *_MAPS, *_TEXTS, "whenTryNextUnits")
-"""Fields of both dialects, wherever they stand. What is not known is not parsed."""
+"""Fields of both dialects, at any level. Unknown fields are not parsed."""
 
 
 def errors(spec: object) -> list[FieldError]:
-    """What is too large in a spec as it was read, with paths: 20 errors at the most. What is too
-    large is not looked into."""
+    """Returns an error with its path for each part of a raw spec that is too large, at most 20
+    errors. Does not check the contents of a part that is too large."""
     return list(islice(_of_part("spec", spec), MOST_ERRORS))
 
 
 def _of_part(path: str, part: object) -> Iterator[FieldError]:
-    """The spec, or an element of one of its lists."""
+    """Checks the spec, or an element of one of its lists."""
     if isinstance(part, str):
         yield from _too_long(path, part, LONGEST_TEXT)
     elif isinstance(part, Mapping):

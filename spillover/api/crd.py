@@ -1,9 +1,9 @@
-"""The CustomResourceDefinitions of both dialects, made from their wire types.
+"""The CustomResourceDefinitions of both dialects, generated from their wire types.
 
-Schemas carry types, bounds and descriptions only, and keep unknown fields at every level of `spec`:
-the API server would otherwise refuse, one error at a time, what the webhook explains, and fields of
-the vendors that we do not know. Beside `spec` and `status` no vendor's YAML has a field: there,
-unknown ones are dropped.
+The schemas contain only types, bounds and descriptions. With stricter schemas, the API server would
+refuse a policy for one error at a time, while the webhook explains all errors at once. The schemas
+keep unknown fields at every level of `spec`, because vendors have fields that Spillover does not
+know. Unknown fields outside `spec` and `status` are dropped: no vendor's YAML has fields there.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from spillover.api import ack, bounds, vke
 
 _LONGEST = {"name": bounds.LONGEST_NAME, "podAnnotations": bounds.LONGEST_ANNOTATION}
-"""Of strings, by the name of the field that they are or stand in."""
+"""Maximum length of a string, by the name of the field that is the string or contains it."""
 _PRESERVE = "x-kubernetes-preserve-unknown-fields"
 
 
@@ -27,24 +27,24 @@ _UNIT_STATUS = {
     "description": "How full one unit is.",
     _PRESERVE: True,
     "properties": {
-        "name": {"type": "string", "description": "The unit: its name, or what it is."},
+        "name": {"type": "string", "description": "The unit's name, or a description."},
         **_counts(
-            assigned="Pods bound to the unit, those apart that are being deleted.",
-            pending="Of these, those whose phase is Pending: they are starting.",
-            ready="Of these, those that are ready.",
-            terminating="Pods of the unit that are being deleted.",
-            used="What counts against max.",
-            max="Most pods in the unit now; absent: no limit. For each group with matchLabelKeys.",
-            free="How many more pods the unit takes; absent without max or with matchLabelKeys.",
+            assigned="Pods bound to the unit, excluding terminating ones.",
+            pending="Assigned pods in phase Pending: they are starting.",
+            ready="Assigned pods that are ready.",
+            terminating="Terminating pods of the unit.",
+            used="Pods that count against max.",
+            max="Maximum number of pods now; absent: no limit. Of each group of matchLabelKeys.",
+            free="Pods that the unit can still take; absent without max or with matchLabelKeys.",
         ),
         "maxResources": {
             "type": "object",
-            "description": "Most summed requests, by resource.",
+            "description": "Maximum sum of the pods' requests, by resource.",
             "additionalProperties": {"type": "string"},
         },
         "usedResources": {
             "type": "object",
-            "description": "What counts against maxResources.",
+            "description": "Sum of the requests of pods that count, by resource.",
             "additionalProperties": {"type": "string"},
         },
     },
@@ -57,19 +57,22 @@ _STATUS = {
         "observedGeneration": {
             "type": "integer",
             "format": "int64",
-            "description": "The metadata.generation that this status speaks of.",
+            "description": "The metadata.generation that this status describes.",
         },
         "strategy": {"type": "string", "description": "The strategy in force."},
         **_counts(
-            unitCount="How many units the policy has.",
-            pods="Live pods under the policy, those apart that are being deleted.",
-            pending="Of these, those whose phase is Pending: without a node, or starting.",
-            unscheduled="Of these, those without a node.",
-            ready="Of these, those that are ready.",
-            terminating="Pods that are being deleted.",
-            outside="Pods bound to nodes of no unit.",
+            unitCount="Number of units of the policy.",
+            pods="Live pods of the policy, excluding terminating ones.",
+            pending="Live pods in phase Pending: without a node, or starting.",
+            unscheduled="Live pods without a node.",
+            ready="Live pods that are ready.",
+            terminating="Terminating pods of the policy.",
+            outside="Live pods on nodes that belong to no unit.",
         ),
-        "fill": {"type": "string", "description": "Pods and maximum of each unit, for people."},
+        "fill": {
+            "type": "string",
+            "description": "Pods and maximum of each unit, as one line of text.",
+        },
         "units": {
             "type": "array",
             "description": "The units, in the order of the policy.",
@@ -77,7 +80,8 @@ _STATUS = {
         },
         "conditions": {
             "type": "array",
-            "description": "Ready, Invalid, Conflict and OwnDeletionCost.",
+            "description": "Ready, Invalid, Conflict, OwnDeletionCost, BindingRefused, EditsWait, "
+            "Crowded.",
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["type"],
             "items": {
@@ -88,8 +92,8 @@ _STATUS = {
                 "properties": {
                     "type": {"type": "string", "description": "Name of the condition."},
                     "status": {"type": "string", "description": "True, False or Unknown."},
-                    "reason": {"type": "string", "description": "Cause, as one CamelCase word."},
-                    "message": {"type": "string", "description": "Cause, for people."},
+                    "reason": {"type": "string", "description": "Cause as one CamelCase word."},
+                    "message": {"type": "string", "description": "Cause as a sentence."},
                     "lastTransitionTime": {
                         "type": "string",
                         "format": "date-time",
@@ -98,7 +102,7 @@ _STATUS = {
                     "observedGeneration": {
                         "type": "integer",
                         "format": "int64",
-                        "description": "The metadata.generation that the condition speaks of.",
+                        "description": "The metadata.generation that it describes.",
                     },
                 },
             },
@@ -109,8 +113,8 @@ _STATUS = {
 _Column = tuple[str, str, str, str, int]
 _COLUMNS: list[_Column] = [
     ("Strategy", "string", ".status.strategy", "What follows when all units are exhausted.", 0),
-    ("Units", "integer", ".status.unitCount", "How many units there are.", 0),
-    ("Pods", "integer", ".status.pods", "Live pods under the policy.", 0),
+    ("Units", "integer", ".status.unitCount", "Number of units.", 0),
+    ("Pods", "integer", ".status.pods", "Live pods of the policy.", 0),
     ("Pending", "integer", ".status.pending", "Pods without a node, or starting.", 0),
     ("Ready", "integer", ".status.ready", "Pods that are ready.", 0),
     ("Unscheduled", "integer", ".status.unscheduled", "Pods without a node.", 1),
@@ -197,8 +201,8 @@ def _crd(
 def _structural(
     name: str, schema: Mapping[str, Any], definitions: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A JSON schema as pydantic writes it, as a structural schema: references put in their place,
-    `null` and defaults left out, bounds added. `name` is the field's."""
+    """Converts a JSON schema of pydantic to a structural schema: resolves references, removes
+    `null` and defaults, and adds bounds. `name` is the name of the field."""
     if "$ref" in schema:
         schema = {**definitions[schema["$ref"].rpartition("/")[2]], **schema}
     described = {"description": schema["description"]} if "description" in schema else {}

@@ -20,8 +20,8 @@ _DURATION = re.compile(rf"[-+]?(?:0|(?:{_PART})+)", re.ASCII)
 
 
 def parse_duration(text: str) -> float:
-    """Seconds in a Go duration. Raises ValueError for what `time.ParseDuration` refuses, and for
-    more than 64 characters."""
+    """Returns the seconds of a Go duration. Raises ValueError for text that `time.ParseDuration`
+    refuses, and for text of more than 64 characters."""
     if len(text) > _LONGEST or not _DURATION.fullmatch(text):
         raise ValueError(f"{text[:_LONGEST]!r} is not a duration such as 30s, 15m or 1h30m")
     parts = re.findall(_PART, text, re.ASCII)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, order=True)
 class FieldError:
-    """One thing that is wrong with an object: where (`spec.units[0].max`) and what."""
+    """One error in an object."""
 
     path: str
+    """The field, such as `spec.units[0].max`."""
     message: str
 
     def __str__(self) -> str:
@@ -15,8 +16,8 @@ class FieldError:
 
 
 def harmless(text: str) -> str:
-    """The text, with what a terminal would act upon written out: an escape as \\x1b. Line breaks
-    stay."""
+    """Returns the text without characters that control a terminal: they are written out, such as
+    an escape as \\x1b. Line breaks stay."""
     if text.isprintable():
         return text
     return "".join(

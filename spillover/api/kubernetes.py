@@ -1,6 +1,6 @@
-"""The fields of core Kubernetes objects that Spillover reads; everything else is skipped unread.
+"""The fields of core Kubernetes objects that Spillover reads. All other fields are skipped.
 
-Source: k8s.io/api/core/v1. `null` stands for absent in every field that Go writes with `omitempty`.
+Source: k8s.io/api/core/v1. `null` means absent in every field that Go writes with `omitempty`.
 """
 
 import msgspec
@@ -28,12 +28,14 @@ class ObjectMeta(Struct, frozen=True, rename="camel"):
 
 
 class Toleration(Struct, frozen=True):
-    """`operator` is Equal (also when empty), Exists, Lt or Gt; an empty `effect` means any."""
+    """A toleration of a pod."""
 
     key: str = ""
     operator: str = ""
+    """Equal (also when empty), Exists, Lt or Gt."""
     value: str = ""
     effect: str = ""
+    """Empty means any effect."""
 
 
 class Taint(Struct, frozen=True):
@@ -48,15 +50,20 @@ class Volume(Struct, frozen=True, rename="camel"):
 
 
 class Resources(Struct, frozen=True):
-    """`requests` as the API server writes them: the quantities are valid."""
+    """The resources of a pod or container."""
 
     requests: dict[str, str] | None = None
+    """As the API server writes them: the quantities are valid."""
 
 
 class Container(Struct, frozen=True, rename="camel"):
     name: str = ""
     resources: Resources = Resources()
     restart_policy: str | None = None
+
+
+class SchedulingGate(Struct, frozen=True):
+    name: str
 
 
 class PodSpec(Struct, frozen=True, rename="camel"):
@@ -71,6 +78,7 @@ class PodSpec(Struct, frozen=True, rename="camel"):
     tolerations: list[Toleration] | None = None
     volumes: list[Volume] | None = None
     resource_claims: list[dict[str, object]] | None = None
+    scheduling_gates: list[SchedulingGate] | None = None
 
 
 class PodCondition(Struct, frozen=True, rename="camel"):
@@ -137,10 +145,6 @@ class Affinity(Struct, frozen=True, rename="camel"):
     node_affinity: NodeAffinity | None = None
 
 
-class SchedulingGate(Struct, frozen=True):
-    name: str
-
-
 class ConstrainedSpec(Struct, frozen=True, rename="camel"):
     scheduling_gates: list[SchedulingGate] | None = None
     node_selector: dict[str, str] | None = None
@@ -148,7 +152,7 @@ class ConstrainedSpec(Struct, frozen=True, rename="camel"):
 
 
 class ConstrainedPod(Struct, frozen=True):
-    """What a pod demands of its node, besides resources and taints."""
+    """The fields of a pod that restrict its nodes, besides resources and tolerations."""
 
     spec: ConstrainedSpec
 
@@ -162,7 +166,7 @@ class CapacityStatus(Struct, frozen=True):
 
 
 class NodeCapacity(Struct, frozen=True):
-    """What a node offers."""
+    """The capacity of a node."""
 
     spec: CapacitySpec = CapacitySpec()
     status: CapacityStatus = CapacityStatus()
@@ -184,8 +188,8 @@ class WorkloadObject(Struct, frozen=True):
 
 
 def parse_version(text: str) -> int:
-    """A resourceVersion, which grows with every write. Raises ValueError for what no API server
-    writes."""
+    """Parses a resourceVersion, which grows with every write. Raises ValueError for text that no
+    API server writes."""
     if not (text.isascii() and text.isdigit() and int(text) < 2**64):
         raise ValueError(f"metadata.resourceVersion: {text[:40]!r} is not a version")
     return int(text)

@@ -1,7 +1,7 @@
 """The rules of Kubernetes for labels and annotations.
 
-The API server checks neither in a Binding: what is wrong there is stored and breaks every later
-update of the pod. So they are checked when a policy is loaded.
+The API server does not check labels and annotations in a Binding. It stores invalid ones, and then
+every later update of the pod fails. So Spillover checks them when it loads a policy.
 Source: k8s.io/apimachinery/pkg/util/validation and pkg/api/validation.
 """
 
@@ -15,10 +15,10 @@ _DNS_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]
 _MAX_NAME = 63
 _MAX_PREFIX = 253
 MAX_ANNOTATIONS_BYTES = 256 * 1024
-"""Of all annotations of an object, keys and values together."""
+"""Maximum size of all annotations of an object, keys and values together."""
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
-_COST = re.compile(r"0|-?[1-9][0-9]{0,8}")  # within 32 bits, with a digit to spare
+_COST = re.compile(r"0|-?[1-9][0-9]{0,8}")  # at most 9 digits always fit into 32 bits
 _OURS = "spillover.dev/"
 _CHECKED_OTHERWISE = (
     "kubernetes.io/config.mirror",
@@ -27,8 +27,8 @@ _CHECKED_OTHERWISE = (
     "container.apparmor.security.beta.kubernetes.io/",
     "container.seccomp.security.alpha.kubernetes.io/",
 )
-"""Annotations whose values the API server checks too (ValidatePodSpecificAnnotations). They are no
-matter of a unit, so they are refused rather than checked again here."""
+"""Annotations whose values the API server also checks (ValidatePodSpecificAnnotations). No unit
+needs them, so Spillover refuses them and does not repeat these checks."""
 
 
 def key_problem(key: str) -> str | None:
@@ -69,7 +69,7 @@ def label_errors(path: str, labels: Mapping[str, str]) -> Iterator[FieldError]:
 
 
 def annotation_errors(path: str, annotations: Mapping[str, str]) -> Iterator[FieldError]:
-    """Everything that the API server would refuse on a pod."""
+    """Everything in the annotations that the API server would refuse on a pod."""
     for key, value in annotations.items():
         # Annotation keys are checked in lower case (ValidateAnnotations), label keys are not.
         if problem := key_problem(key.lower()):
@@ -86,5 +86,5 @@ def annotation_errors(path: str, annotations: Mapping[str, str]) -> Iterator[Fie
 
 
 def annotations_size(annotations: Mapping[str, str]) -> int:
-    """Bytes of all keys and values."""
+    """Size of all keys and values in bytes."""
     return sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())

@@ -1,7 +1,7 @@
-"""Reading what can be read of an object that does not decode as a whole.
+"""Reads the readable parts of an object that does not decode as a whole.
 
-Anything that an API server stores may come from somebody who means harm. A field may be nested ten
-thousand levels deep, in a part of the object that we never look at.
+Every stored object may come from a malicious user. A field may be nested ten thousand levels deep,
+in a part of the object that Spillover never reads.
 """
 
 import re
@@ -15,20 +15,24 @@ from spillover.api.kubernetes import parse_version
 T = TypeVar("T")
 
 _DEPTH = 48
-"""No object that we read a field of is nested as deep."""
+"""Maximum nesting depth. No field that Spillover reads is nested deeper."""
 
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+_FIELD_DEPTH = 2
+
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+"""An unterminated string extends to the end of the input, so that no byte is scanned twice."""
 _OPENS = (b"{", b"[")
 _CLOSES = (b"}", b"]")
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """What names an object, and what tells where a pod counts. `version` is its resourceVersion."""
+    """The fields that identify an object, and those that tell in which unit a pod counts."""
 
     namespace: str
     name: str
     uid: str
     version: int
+    """The resourceVersion."""
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
     node: str
@@ -37,11 +41,12 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 def shallow(raw: bytes) -> bytes:
-    """The same JSON with `null` in place of all that is nested deeper than 48 levels. `raw` is one
-    JSON object; what is none gives something that is none either. Takes no recursion, whatever the
-    depth, and some tenths of a second for the largest object that an API server stores."""
+    """Returns the same JSON with `null` in place of every value that is nested deeper than 48
+    levels. `raw` is one JSON object. If it is not, the result is not a JSON object either. Uses no
+    recursion, at any depth. Takes some tenths of a second for the largest object that an API server
+    stores."""
     pieces: list[bytes] = []
-    done = depth = 0  # all of `raw` before `done` is in pieces, or left out
+    done = depth = 0  # `raw` before `done` is in `pieces` or left out
     for match in _TOKEN.finditer(raw):
         token = match[0]
         if token in _OPENS:
@@ -56,9 +61,26 @@ def shallow(raw: bytes) -> bytes:
     return b"".join([*pieces, rest])
 
 
+def is_deep(raw: bytes, field: bytes) -> bool:
+    """Whether the value of `field`, two levels deep in an object, is nested deeper than 48 levels.
+    Uses no recursion."""
+    depth, key, wanted = 0, b"", b'"' + field + b'"'
+    for match in _TOKEN.finditer(raw):
+        token = match[0]
+        if token in _OPENS:
+            depth += 1
+            if depth > _DEPTH and key == wanted:
+                return True
+        elif token in _CLOSES:
+            depth -= 1
+        elif depth == _FIELD_DEPTH:
+            key = token
+    return False
+
+
 def decoded(raw: bytes | msgspec.Raw, decode: Callable[[bytes | msgspec.Raw], T]) -> T:
-    """What `decode` makes of it, without what is nested too deep for it. Raises what `decode`
-    raises, but no RecursionError."""
+    """Returns the result of `decode`. If `raw` is nested too deep for `decode`, leaves out its
+    deeply nested values. Raises the errors of `decode`, except RecursionError."""
     try:
         return decode(raw)
     except RecursionError:
@@ -66,8 +88,8 @@ def decoded(raw: bytes | msgspec.Raw, decode: Callable[[bytes | msgspec.Raw], T]
 
 
 def elements(raw: bytes) -> tuple[list[bytes], bytes]:
-    """The objects of a list, each as it stands in `raw`, and the list without them: the elements of
-    the array `items`, of the outermost object. Takes no recursion, whatever the depth."""
+    """Returns the elements of the array `items` of the outermost object, each as its bytes in
+    `raw`, and `raw` without these elements. Uses no recursion, at any depth."""
     found: list[bytes] = []
     depth = start = first = 0
     key = b""
@@ -112,7 +134,8 @@ _FINISHED = ("Succeeded", "Failed")
 
 
 def identity(raw: bytes) -> Identity:
-    """Raises msgspec.MsgspecError or ValueError for what is no object of an API server."""
+    """Reads the identity of an object. Raises msgspec.MsgspecError or ValueError if `raw` is not an
+    object of an API server."""
     found = _OBJECTS.decode(shallow(raw))
     metadata = found.metadata
     return Identity(

@@ -1,14 +1,15 @@
-"""Kubernetes quantities: `500m`, `2`, `1Gi`, `1e3`, and whatever else an API server stores.
+"""Kubernetes quantities: `500m`, `2`, `1Gi`, `1e3`, and all other forms that an API server stores.
 
 Source: k8s.io/apimachinery/pkg/api/resource, ParseQuantity. It accepts more than its documentation
-says: `.5`, `+`, `Ki`, `1e0003`, any number of digits. tests/cluster/test_quantities.py compares.
+says: `.5`, `+`, `Ki`, `1e0003`, any number of digits. tests/cluster/test_quantities.py compares
+this module with Kubernetes' parser.
 """
 
 import re
 from decimal import Decimal
 
 MOST = 2**63 - 1
-"""The largest amount, as Go's Quantity.Value has it, and likewise the least."""
+"""The largest absolute value, as in Go's Quantity.Value: the smallest value is `-MOST`."""
 
 _BINARY = {f"{prefix}i": 10 * power for power, prefix in enumerate("KMGTPE", start=1)}
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
@@ -18,22 +19,23 @@ _QUANTITY = re.compile(
 )
 _EXPONENT = re.compile(r"[eE](?P<number>[-+]?[0-9]+)")
 _SPACE = " \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
-"""What Go's TrimSpace removes, of what stands in JSON as it is."""
+"""The characters that Go's TrimSpace removes and that JSON can contain without an escape."""
 _NANO = 9
 _MOST_NANOS = MOST * 1_000_000_000
 _FAST = 40
-"""The power of 2 of `Ti`."""
+"""The exponent of `Ti` as a power of 2."""
 _MOST_DIGITS = 20
-"""Before the point: more of them are more than the most."""
+"""Maximum number of digits before the point. A number with more digits is larger than `MOST`."""
 _EXTRA_DIGITS = 60
-"""Kept below a thousand-millionth where a binary suffix makes them count: 2**60 has 19."""
+"""Number of digits to keep below 10**-9 for a binary suffix. The factor of the suffix can make them
+count: 2**60 has 19 digits."""
 _LONGEST_SHOWN = 64
 
 
 def parse_quantity(text: str | int) -> Decimal:
-    """The value of a quantity: exact, but for what is below a thousand-millionth, which is rounded
-    away from zero, and for what is beyond `MOST`, which is `MOST`. Raises ValueError for what the
-    API server refuses."""
+    """Returns the value of a quantity. The value is exact, with two exceptions: a fraction below
+    10**-9 is rounded away from zero, and an absolute value above `MOST` becomes `MOST`. Raises
+    ValueError for text that the API server refuses."""
     written = str(text).strip(_SPACE)
     match = _QUANTITY.fullmatch(written) if written else None
     scale = _scale(match["suffix"]) if match is not None else None
@@ -63,14 +65,15 @@ def _scale(suffix: str) -> tuple[int, int] | None:
 
 
 def _is_read(match: re.Match[str], base: int, exponent: int) -> bool:
-    """Without any digit it is 0, where Kubernetes takes the fast one of its two ways: not for `Pi`
-    and `Ei`, nor below a thousand-millionth."""
+    """Whether Kubernetes accepts the quantity. A quantity without any digit is 0 on the fast path
+    of Kubernetes' parser, and an error on its slow path. The slow path is used for `Pi`, `Ei` and
+    scales below 10**-9."""
     digits = match["whole"] or match["part"]
     return bool(digits) or (exponent <= _FAST if base == 2 else exponent >= -_NANO)
 
 
 def _nanos(whole: str, part: str, base: int, exponent: int) -> int:
-    """`whole.part * base**exponent` in thousand-millionths, rounded up; `MOST` at the most."""
+    """Returns `whole.part * base**exponent` in units of 10**-9, rounded up, and at most `MOST`."""
     digits = (whole + part).lstrip("0")
     if not digits:
         return 0
@@ -79,7 +82,7 @@ def _nanos(whole: str, part: str, base: int, exponent: int) -> int:
     factor = 1 << exponent if base == 2 else 1
     if point > _MOST_DIGITS:
         return _MOST_NANOS
-    # Of digits far behind the point only matters that there are some.
+    # Digits far behind the point count only as a whole: if one is not 0, the value is rounded up.
     kept = point + _NANO + (_EXTRA_DIGITS if base == 2 else 0)
     if kept <= 0:
         return 1

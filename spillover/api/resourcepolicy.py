@@ -1,4 +1,4 @@
-"""What both dialects of ResourcePolicy share: the object around the spec, and how it is parsed."""
+"""The parts that both dialects of ResourcePolicy share: the object around the spec, and parsing."""
 
 from collections.abc import Mapping
 from itertools import islice
@@ -44,8 +44,8 @@ Object = TypeVar("Object", bound=BaseModel)
 
 
 def parse(model: type[Object], raw: Mapping[str, Any]) -> Object | list[FieldError]:
-    """The typed object, or what is wrong with it, 20 errors at the most. Never raises on bad
-    input. What is too large is not parsed."""
+    """Returns the typed object or its errors, at most 20. Never raises on bad input. Does not parse
+    a spec with a part that is too large."""
     if too_large := bounds.errors(raw.get("spec")):
         return too_large
     try:

@@ -27,11 +27,11 @@ class Subset(Wire):
         description="Kind of capacity: ecs (nodes that are not virtual) or vci (virtual nodes).",
     )
     max_replicas: int | None = Field(
-        None, description="Most pods in the subset at a time, 0 or more. Absent: no limit."
+        None, description="Maximum number of pods in the subset, 0 or more. Absent: no limit."
     )
     max_replicas_ratio: str | None = Field(
         None,
-        description="Most pods in the subset as a part of the owners' desired replicas, such as "
+        description="Maximum number of pods as a part of the owners' desired replicas, such as "
         '"0.1", rounded down. With maxReplicas too, the smaller of the two holds.',
     )
     when_not_reach_max: str | None = Field(

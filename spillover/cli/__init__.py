@@ -1,1 +1,1 @@
-"""The command `spillover` (no code yet)."""
+"""The command `spillover`."""

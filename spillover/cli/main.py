@@ -1,4 +1,4 @@
-"""The command `spillover`, also `kubectl spillover`: why pods are where they are."""
+"""The command `spillover`, also `kubectl spillover`: explains why pods are on their nodes."""
 
 import argparse
 import asyncio
@@ -13,8 +13,13 @@ import msgspec
 from spillover.api.errors import harmless
 from spillover.cli.render import render_pod, render_policy
 from spillover.cli.snapshot import Snapshot, take
-from spillover.core.conventions import DEFAULT_PROVIDER_TAINTS, NodeConventions, label_pair
-from spillover.core.explain import PodReport, PolicyReport, explain_pod, explain_policy
+from spillover.core.model.conventions import DEFAULT_PROVIDER_TAINTS, NodeConventions, label_pair
+from spillover.core.reporting.explain import (
+    PodExplanation,
+    PolicyExplanation,
+    explain_pod,
+    explain_policy,
+)
 from spillover.kube.credentials import Credentials, CredentialsError
 from spillover.kube.session import ApiError, ApiSession, NoAnswerError
 
@@ -22,21 +27,21 @@ SCHEDULERS = ("spillover-scheduler", "ack-co-scheduler")
 
 
 class NotFoundError(Exception):
-    """What was asked for is not there."""
+    """The pod or policy of the command line does not exist."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Returns the exit status: 0, 1 for a failure, 2 for a wrong command line."""
     options = _parser().parse_args(arguments)
     try:
-        # Names and messages are what tenants write: a terminal must not act upon them.
+        # Tenants write names and messages: a terminal must not execute control characters in them.
         text = harmless(asyncio.run(_explain(options)))
         print(text, flush=True)  # noqa: T201 - a command's output
-    except BrokenPipeError:  # such as `| head`: nobody reads on
+    except BrokenPipeError:  # the reader has closed the pipe, such as `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ApiError, NoAnswerError, CredentialsError, NotFoundError) as error:
-        print(harmless(f"error: {error}"), file=sys.stderr)  # noqa: T201 - likewise
+        print(harmless(f"error: {error}"), file=sys.stderr)  # noqa: T201 - a command's output
         return 1
     return 0
 
@@ -53,7 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     explain.add_argument("kind", choices=["pod", "policy"])
     explain.add_argument("name", metavar="NAME")
-    explain.add_argument("-n", "--namespace", help="default: that of the kubeconfig's context")
+    explain.add_argument(
+        "-n", "--namespace", help="default: that of the kubeconfig's context, or of the Pod"
+    )
     explain.add_argument("-o", "--output", choices=["text", "json"], default="text")
     explain.add_argument("--kubeconfig", type=Path, help="default: $KUBECONFIG, ~/.kube/config")
     explain.add_argument("--context", help="a context of the kubeconfig")
@@ -73,6 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     nodes.add_argument(
         "--provider-taint", action="append", metavar="KEY", help="may be given several times"
     )
+    nodes.add_argument(
+        "--serverless-namespace-label",
+        type=label_pair,
+        metavar="KEY=VALUE",
+        help="of namespaces whose pods may ask for virtual nodes by their own labels; default: all",
+    )
     return parser
 
 
@@ -81,6 +94,8 @@ async def _explain(options: argparse.Namespace) -> str:
         options.virtual_node_label,
         options.elastic_node_label,
         frozenset(options.provider_taint or DEFAULT_PROVIDER_TAINTS),
+        serverless_namespaces=options.serverless_namespace_label,
+        schedulers=frozenset(options.scheduler_name or SCHEDULERS),
     )
     credentials = Credentials(options.kubeconfig, options.context)
     async with ApiSession(credentials) as session:
@@ -103,7 +118,7 @@ async def _explain(options: argparse.Namespace) -> str:
 
 def _pod_report(
     snapshot: Snapshot, namespace: str, name: str, schedulers: Sequence[str]
-) -> PodReport:
+) -> PodExplanation:
     pod = snapshot.pod(name)
     if pod is None:
         raise NotFoundError(f"no pod {name} in namespace {namespace}")
@@ -112,8 +127,8 @@ def _pod_report(
     )
 
 
-def _policy_reports(snapshot: Snapshot, namespace: str, name: str) -> list[PolicyReport]:
-    """One of each dialect may have the name."""
+def _policy_reports(snapshot: Snapshot, namespace: str, name: str) -> list[PolicyExplanation]:
+    """The reports of the policies with this name, one per dialect. Raises NotFoundError."""
     found = [
         explain_policy(snapshot.cache, policy)
         for policy in snapshot.cache.policies.of_namespace(namespace)

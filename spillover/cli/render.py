@@ -1,13 +1,19 @@
-"""Reports as text for people."""
+"""Renders reports as text for a terminal."""
 
 from collections.abc import Iterable, Sequence
 
-from spillover.core.explain import Limit, PodReport, PolicyReport, UnitReport, Verdict
+from spillover.core.reporting.explain import (
+    Limit,
+    PodExplanation,
+    PolicyExplanation,
+    UnitExplanation,
+    Verdict,
+)
 
 _MOST_NAMES = 8
 
 
-def render_pod(report: PodReport) -> str:
+def render_pod(report: PodExplanation) -> str:
     lines = [
         f"Pod:       {report.namespace}/{report.pod}",
         f"Policy:    {report.policy or 'none selects it'}",
@@ -29,7 +35,7 @@ def render_pod(report: PodReport) -> str:
     return "\n".join(lines)
 
 
-def render_policy(report: PolicyReport) -> str:
+def render_policy(report: PolicyExplanation) -> str:
     lines = [
         f"Policy:    {report.policy} in {report.namespace}",
         f"State:     {report.state}",
@@ -55,7 +61,7 @@ def render_policy(report: PolicyReport) -> str:
     return "\n".join(lines)
 
 
-def _unit_rows(units: Iterable[UnitReport]) -> list[list[str]]:
+def _unit_rows(units: Iterable[UnitExplanation]) -> list[list[str]]:
     return [
         [
             str(number),
@@ -69,13 +75,13 @@ def _unit_rows(units: Iterable[UnitReport]) -> list[list[str]]:
     ]
 
 
-def _why(unit: UnitReport) -> str:
+def _why(unit: UnitExplanation) -> str:
     if unit.verdict is Verdict.FULL and unit.held_by:
         return f"{unit.reason}, held by {_names(unit.held_by)}"
     return unit.reason
 
 
-def _nodes(unit: UnitReport) -> str:
+def _nodes(unit: UnitExplanation) -> str:
     total = sum(map(len, unit.nodes.values()))
     parts = [f"{len(names)} {state}" for state, names in unit.nodes.items()]
     return _nodes_in_all(total) + (f": {', '.join(parts)}" if parts else "")

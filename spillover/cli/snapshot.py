@@ -1,4 +1,4 @@
-"""What the caller may see of a cluster, read once and put where decisions look."""
+"""Reads once the part of a cluster that the caller may read, and fills the cache for decisions."""
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -10,19 +10,20 @@ import msgspec
 from spillover.api import ack, vke
 from spillover.api.kubernetes import (
     ConstrainedPod,
+    NamespaceObject,
     NodeCapacity,
     NodeObject,
     WorkloadObject,
 )
-from spillover.core.binding_keys import ALL, CONFIG_MAP, BindingKeys
-from spillover.core.conventions import NodeConventions
+from spillover.core.admission.binding_keys import ALL, CONFIG_MAP, BindingKeys
+from spillover.core.cache.cluster import ClusterCache
 from spillover.core.dialects import load
-from spillover.core.fit import Capacity, capacity_of, in_use, misfit
-from spillover.core.nodes import Node, node_from_wire
-from spillover.core.pods import Pod
-from spillover.core.policy import LoadedPolicy, unreadable_policy
-from spillover.core.state import ClusterState
-from spillover.core.workloads import WORKLOAD_KINDS, Workload, workload_from_wire
+from spillover.core.model.conventions import NodeConventions
+from spillover.core.model.nodes import Node, node_from_wire
+from spillover.core.model.pods import CROWD_GATE, Pod
+from spillover.core.model.policy import LoadedPolicy, unreadable_policy
+from spillover.core.model.workloads import WORKLOAD_KINDS, Workload, workload_from_wire
+from spillover.core.reporting.fit import Capacity, capacity_of, in_use, misfit
 from spillover.kube.binding_keys import binding_keys
 from spillover.kube.listing import list_all
 from spillover.kube.reading import Unreadable, pod_of
@@ -35,33 +36,43 @@ _BINDING_KEYS = f"/api/v1/namespaces/spillover-system/configmaps/{CONFIG_MAP}"
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`cache` is filled with what was read; `unseen` says what the caller may not see, and what
-    that means. `constraints` are by uid of the pods of the namespace."""
+    """The part of a cluster that the caller may read, for the explanations of one namespace."""
 
-    cache: ClusterState
+    cache: ClusterCache
+    """Contains all objects that were read."""
     pods: tuple[Pod, ...]
+    """The pods of the namespace that decode."""
     everywhere: tuple[Pod, ...] | None
+    """The pods of all namespaces, or None if the caller may not list them."""
     nodes: tuple[Capacity, ...]
     constraints: dict[str, ConstrainedPod]
+    """For the pods of the namespace, by uid."""
     unseen: tuple[str, ...]
+    """Remarks: what the caller may not read and what that means for the explanation, and which
+    objects do not decode."""
 
     def pod(self, name: str) -> Pod | None:
         return next((pod for pod in self.pods if pod.name == name), None)
 
     def hindrances(self, pod: Pod, schedulers: Collection[str]) -> list[str]:
-        """Why nobody tries the pod, whatever room there is."""
+        """The reasons why the scheduler does not try the pod, even if there is room."""
         found = []
         if pod.terminating:
             found.append("it is being deleted")
-        if gates := self.constraints[pod.uid].spec.scheduling_gates:
-            names = ", ".join(gate.name for gate in gates)
+        gates = self.constraints[pod.uid].spec.scheduling_gates or ()
+        if names := ", ".join(gate.name for gate in gates if gate.name != CROWD_GATE):
             found.append(f"its scheduling gates hold it back: {names}")
+        if pod.has_crowd_gate:
+            found.append(
+                f"its gate {CROWD_GATE} is taken away when there is room: many pods of its"
+                " namespace wait"
+            )
         if pod.scheduler not in schedulers:
             found.append(f"its schedulerName is {pod.scheduler}, which does not ask Spillover")
         return found
 
     def misfits(self, pod: Pod) -> dict[str, str | None]:
-        """By node: why the scheduler's own plugins will refuse it to the pod, or None."""
+        """For each node: why the scheduler's own plugins will reject it for the pod, or None."""
         used = in_use(self.everywhere) if self.everywhere is not None else None
         return {
             node.name: misfit(
@@ -77,9 +88,9 @@ class Snapshot:
 async def take(
     session: ApiSession, namespace: str, conventions: NodeConventions, now: float
 ) -> Snapshot:
-    """Reads policies, pods and workloads of a namespace, and nodes and pods of the cluster as far
-    as the caller may. Raises ApiError where not even the namespace may be read."""
-    cache = ClusterState(conventions, lambda: now, lambda: now, lambda: 0.0)
+    """Reads policies, pods and workloads of a namespace, and the nodes and pods of the cluster that
+    the caller may read. Raises ApiError if the caller may not even read the namespace."""
+    cache = ClusterCache(conventions, lambda: now, lambda: now, lambda: 0.0)
     unseen: list[str] = []
     scope = f"namespaces/{namespace}"
     unreadable: list[Unreadable] = []
@@ -94,6 +105,10 @@ async def take(
     for dialect in (ack, vke):
         for policy in await _policies(session, scope, dialect.GROUP, dialect.VERSION):
             cache.put_policy(keys.judged(policy))
+    if conventions.serverless_namespaces is not None:
+        remark = "the namespace's labels: whether they let pods ask for virtual nodes is not known"
+        labels = await _allowed(_labels_of(session, scope), unseen, remark)
+        cache.put_namespace(namespace, labels or {})
     for kind in WORKLOAD_KINDS:
         remark = f"{kind}: maxReplicasRatio may be taken of too few replicas"
         read = list_all(
@@ -114,7 +129,7 @@ async def take(
     everywhere = await _allowed(read_all, unseen, remark)
     for pod in everywhere if everywhere is not None else [pod for pod, _ in pods]:
         cache.put_pod(pod)
-    for found in unreadable:  # they keep their slots
+    for found in unreadable:  # pods that do not decode keep their slots
         remark_on("pod")(found)
         cache.put_pod(cache.unreadable_pod(found.identity, found.reason))
     cache.resume_nominations()
@@ -128,8 +143,13 @@ async def take(
     )
 
 
+async def _labels_of(session: ApiSession, scope: str) -> dict[str, str]:
+    raw = await session.request("GET", f"/api/v1/{scope}")
+    return msgspec.json.decode(raw, type=NamespaceObject).metadata.labels or {}
+
+
 async def _binding_keys(session: ApiSession, unseen: list[str]) -> BindingKeys:
-    """As the API server has them. Every authenticated user may read them."""
+    """Reads the binding keys. Every authenticated user may read them."""
     try:
         return binding_keys(await session.request("GET", _BINDING_KEYS))
     except ApiError as error:
@@ -144,7 +164,7 @@ async def _binding_keys(session: ApiSession, unseen: list[str]) -> BindingKeys:
 async def _policies(
     session: ApiSession, scope: str, group: str, version: str
 ) -> list[LoadedPolicy]:
-    """A dialect whose CRD is not installed has none."""
+    """Reads the policies of one dialect. Empty if its CRD is not installed."""
     unreadable: list[Unreadable] = []
     try:
         read = await list_all(
@@ -163,8 +183,8 @@ async def _policies(
         raise
 
 
-async def _allowed(reading: Awaitable[list[T]], unseen: list[str], what: str) -> list[T] | None:
-    """None, and a remark, where the caller may not read it."""
+async def _allowed(reading: Awaitable[T], unseen: list[str], what: str) -> T | None:
+    """The result of `reading`. If the caller may not read it, adds a remark and returns None."""
     try:
         return await reading
     except ApiError as error:

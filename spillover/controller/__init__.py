@@ -1,1 +1,1 @@
-"""Tasks of the active extender beside its answers: nudges; later policy status, events, costs."""
+"""Background tasks of the leader extender: takeover, nudges, status, annotations, Events."""

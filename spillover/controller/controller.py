@@ -1,5 +1,5 @@
-"""The tasks of the replica that leads, beside its answers to the scheduler. If one of them fails by
-a bug, it is begun anew: pods go on being placed."""
+"""The background tasks of the leader replica, next to its answers to the scheduler. A task that
+fails because of a bug is restarted, and pods are still placed."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ from random import Random
 from spillover.kube.backoff import Backoff
 
 _STEADY_SECONDS = 60.0
-"""A task that runs for so long ends a row of failures."""
+"""A task that runs for this long resets the backoff of its restarts."""
 
 _log = logging.getLogger(__name__)
 
@@ -17,8 +17,10 @@ Task = Callable[[], Awaitable[None]]
 
 
 class Controller:
-    """`tasks` never return by themselves. `reset` is called before and after each term; `failed`
-    hears the name of a task that has failed. `clock` gives seconds."""
+    """Runs the tasks of one term, and restarts a task that fails.
+
+    `tasks` never return by themselves. `reset` is called before and after each term. `failed` is
+    called with the name of a task that has failed. `clock` returns seconds."""
 
     def __init__(
         self,
@@ -35,7 +37,7 @@ class Controller:
         self._random = random
 
     async def run(self) -> None:
-        """For one term, until cancelled."""
+        """Runs the tasks for one term, until it is cancelled."""
         self._reset()
         try:
             async with asyncio.TaskGroup() as group:
@@ -50,7 +52,7 @@ class Controller:
             begun = self._clock()
             try:
                 await task()
-            except Exception:  # noqa: BLE001 - a bug in what tells people must not stop placement
+            except Exception:  # noqa: BLE001 - a bug in a background task must not stop placement
                 _log.exception("task failed", extra={"task": name})
                 self._failed(name)
             if self._clock() - begun > _STEADY_SECONDS:

@@ -1,5 +1,5 @@
-"""Telling a policy's user of pods that were there before it and that another scheduler places: they
-stay where they are."""
+"""Tells the user of a new policy about its earlier pods: pods that existed before the policy and
+that another scheduler places. These pods stay on their nodes."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from cachetools import LRUCache
 
 from spillover.controller.objects import of_policy
-from spillover.core.instants import seconds_of
-from spillover.core.pods import Pod
-from spillover.core.policy import LoadedPolicy, PolicyKey
-from spillover.core.state import ClusterState
+from spillover.core.cache.cluster import ClusterCache
+from spillover.core.model.pods import Pod
+from spillover.core.model.policy import LoadedPolicy, PolicyKey
+from spillover.core.model.timestamps import seconds_of
 from spillover.kube.events import Event, Told, write_event
 from spillover.kube.session import ApiSession
 
@@ -20,17 +20,20 @@ _LOOK_SECONDS = 1.0
 _MOST_NAMES = 10
 _SLICE = 500
 _LATE_SECONDS = 30.0
-"""For which pods may still become known, or be made by who does not know the policy yet."""
+"""For this long after a policy is created, more earlier pods may appear: the watch may lag, and the
+webhook may not know the policy yet."""
 _MOST_POLICIES = 10_000
 
 
 class EarlierPods:
-    """One event for each policy that is created while this runs, if it has such pods. The event's
-    name is the policy's, so that the next leader writes the same one. `now` is the wall clock."""
+    """Writes one Event for each policy that is created while this task runs and has earlier pods.
+
+    The name of the Event contains the uid of the policy, so that the next leader writes the same
+    Event and not a second one. `now` returns the time of the wall clock."""
 
     def __init__(
         self,
-        state: ClusterState,
+        state: ClusterCache,
         session: ApiSession,
         now: Callable[[], datetime],
     ) -> None:
@@ -40,8 +43,8 @@ class EarlierPods:
         self._seen: LRUCache[str, bool] = LRUCache(_MOST_POLICIES)
 
     async def run(self) -> None:
-        """Never returns."""
-        # Those of a moment ago may not have been told by who led then.
+        """Looks for new policies. Never returns."""
+        # The previous leader may not have written the Events of the newest policies.
         begun = (self._now() - timedelta(seconds=_LATE_SECONDS)).strftime("%Y-%m-%dT%H:%M:%SZ")
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
@@ -61,7 +64,7 @@ class EarlierPods:
                     self._seen[policy.uid] = True
 
     async def _find(self, namespace: str, theirs: dict[PolicyKey, list[Pod]]) -> None:
-        """Adds the namespace's pods, by each policy that selects them."""
+        """Adds the earlier pods of the namespace to `theirs`, by each policy that selects them."""
         for index, pod in enumerate(self._state.pods_of(namespace)):
             if is_theirs(pod):
                 for policy in self._state.policies.selecting(namespace, pod.labels):
@@ -73,7 +76,7 @@ class EarlierPods:
         return self._now().timestamp()
 
     async def _tell(self, policy: LoadedPolicy, pods: list[Pod]) -> bool:
-        """Whether it is told, or never will be."""
+        """Returns whether the Event is settled: written, or refused for good."""
         event = Event(
             name=f"spillover-{policy.uid}",
             regarding=of_policy(policy),
@@ -86,7 +89,8 @@ class EarlierPods:
 
 
 def is_theirs(pod: Pod) -> bool:
-    """A live pod that names no scheduler, and that the webhook has not routed."""
+    """Returns whether the pod is live and the default scheduler places it: its user has named no
+    scheduler, and the webhook has not routed it."""
     is_live = not (pod.finished or pod.terminating)
     return is_live and pod.scheduler in ("", "default-scheduler")
 

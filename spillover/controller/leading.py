@@ -1,4 +1,4 @@
-"""Being the leader: taking over when the scheduler beside us has the Lease, and handing over.
+"""Leadership: taking over when the scheduler in the same Pod holds the Lease, and handing over.
 
     Lease is ours ─▶ read the epoch object ─▶ write it: sweeping ─▶ sweep ─▶ write it: open
                               │                                                   ▲
@@ -6,8 +6,9 @@
 
     Lease lost, or told to stop ─▶ place nothing more ─▶ bindings settled ─▶ write it: drained
 
-Each write names the version that was read before: of two that take over at once, one has to start
-anew. Why this keeps every maximum is told in docs/reliability.md.
+Each write names the version that was read before. If two processes take over at the same time, the
+write of one of them fails, and that process starts again. docs/reliability.md explains why this
+keeps every maximum.
 """
 
 import asyncio
@@ -17,17 +18,25 @@ from math import inf
 from random import Random
 
 from spillover.controller.sweep import Sweep
-from spillover.core.state import ClusterState
-from spillover.core.tenure import DRAINED, OPEN, SWEEPING, EpochRecord, Lease, Tenure, Turn, plan
+from spillover.core.cache.cluster import ClusterCache
+from spillover.core.takeover import (
+    DRAINED,
+    OPEN,
+    SWEEPING,
+    Acquisition,
+    EpochRecord,
+    Lease,
+    Tenure,
+    plan,
+)
 from spillover.kube.backoff import Backoff
 from spillover.kube.epochs import Epochs, OutpacedError, Written
-from spillover.kube.readiness import Readiness
+from spillover.kube.readiness import SYNC_SECONDS, Readiness
 from spillover.kube.session import ApiError, NoAnswerError
 from spillover.kube.signals import Signal
 
 _LOOK_SECONDS = 0.05
 _RANK_SECONDS = 0.5
-_SYNC_SECONDS = 30.0
 _LONGEST_PAUSE = 2.0
 
 _log = logging.getLogger(__name__)
@@ -41,17 +50,20 @@ async def _nothing() -> None:
 
 
 class LeaseOverError(Exception):
-    """It is not, or no longer, for us to take over."""
+    """This process may not take over, or may not any more: the acquisition is over."""
 
 
 class Leading:
-    """`process` is this process's own name, that no other ever has. `changed` is notified when the
-    Lease changes, and by us when more pods may be placed. `ready` knows the watches that decisions
-    rest on; `read_lease` asks for the Lease as it is now."""
+    """Leads while the scheduler in the same Pod holds the Lease.
+
+    `process` is the name of this process; no other process ever has the same name. `changed` is
+    notified when the Lease changes, and by this class when more pods may be placed. `ready` knows
+    the watches that decisions depend on. `read_lease` reads the Lease from the API server. `clock`
+    returns seconds."""
 
     def __init__(
         self,
-        state: ClusterState,
+        state: ClusterCache,
         tenure: Tenure,
         epochs: Epochs,
         sweep: Sweep,
@@ -74,33 +86,35 @@ class Leading:
         self._process = process
         self._clock = clock
         self._random = random
-        self._spell: int | None = None  # that of the present term
-        self._written: Written | None = None  # our own last write
+        self._transitions: int | None = None  # `Tenure.transitions` of the current term
+        self._written: Written | None = None  # the last write of this process
         self._handing: asyncio.Task[None] | None = None
         self._is_stopping = False
 
     async def admitted(self, is_admitted: Callable[[], bool], seconds: float) -> None:
-        """Waits until this holds, in vain for so many seconds or once we are told to stop."""
+        """Waits until `is_admitted` is true. Also returns after `seconds`, and when this process is
+        told to stop."""
         await self._changed.until(lambda: self._is_stopping or is_admitted(), seconds)
 
     def may_bind_until(self) -> float:
-        """In seconds of the clock; in the past while the Lease is not ours, and for a term that
-        has not ended yet though its turn has."""
-        return self._tenure.deadline if self._spell == self._tenure.spell else -inf
+        """Until when this process may bind, in seconds of the clock. The time is in the past while
+        another host holds the Lease, and while a term has not ended though its acquisition has."""
+        return self._tenure.deadline if self._transitions == self._tenure.transitions else -inf
 
     async def run(self, beside: Beside = _nothing) -> None:
-        """Never returns. `beside` runs while pods are placed, and is cancelled with each term."""
+        """Never returns. `beside` runs while pods are placed; it is cancelled when a term ends."""
         while True:
             await self._changed.until(self._may_lead)
             await self._end_handing()
-            turn = self._tenure.turn
-            if turn is not None:
-                await self._lead_while(turn, beside)
+            acquisition = self._tenure.acquisition
+            if acquisition is not None:
+                await self._lead_while(acquisition, beside)
                 self._hand_over()
 
     async def stop(self, seconds: float) -> None:
-        """In order: places nothing more, waits for the bindings under way, and says so. Others then
-        need not sweep. Whatever is not done in this time, they do."""
+        """Stops in order: places no more pods, waits for the bindings in flight, and writes
+        "drained". The next leader then needs no sweep. If this takes longer than `seconds`, the
+        next leader sweeps."""
         self._is_stopping = True
         self._hand_over()
         self._changed.notify()
@@ -112,14 +126,16 @@ class Leading:
 
     def _may_lead(self) -> bool:
         in_time = self._tenure.deadline > self._clock()
-        return self._tenure.turn is not None and in_time and not self._is_stopping
+        return self._tenure.acquisition is not None and in_time and not self._is_stopping
 
-    async def _lead_while(self, turn: Turn, beside: Beside) -> None:
-        """Leads until the turn is over, or somebody else has taken over."""
-        spell = self._tenure.spell
-        leading = asyncio.create_task(self._lead(turn, beside))
+    async def _lead_while(self, acquisition: Acquisition, beside: Beside) -> None:
+        """Leads until the acquisition is over, or another process has taken over."""
+        transitions = self._tenure.transitions
+        leading = asyncio.create_task(self._lead(acquisition, beside))
         over = asyncio.create_task(
-            self._changed.until(lambda: self._tenure.spell != spell or self._is_stopping)
+            self._changed.until(
+                lambda: self._tenure.transitions != transitions or self._is_stopping
+            )
         )
         try:
             await asyncio.wait([leading, over], return_when=asyncio.FIRST_COMPLETED)
@@ -132,11 +148,12 @@ class Leading:
 
     # --- taking over ----------------------------------------------------------------------------
 
-    async def _lead(self, turn: Turn, beside: Beside) -> None:
-        """Returns when somebody else has taken over, who is to be outdone."""
-        while not await self._ready.synced(_SYNC_SECONDS):
+    async def _lead(self, acquisition: Acquisition, beside: Beside) -> None:
+        """Returns when another process has taken over. The caller then takes over again if the
+        Lease allows it."""
+        while not await self._ready.synced(SYNC_SECONDS):
             _log.warning("the first lists are not complete yet")
-        epoch = await self._take_over(turn)
+        epoch = await self._take_over(acquisition)
         async with asyncio.TaskGroup() as group:
             tasks = [self._sweep.settle_doubts(epoch), beside()]
             running = [group.create_task(task) for task in tasks]
@@ -144,60 +161,61 @@ class Leading:
             for task in running:
                 task.cancel()
 
-    async def _take_over(self, turn: Turn) -> int:
+    async def _take_over(self, acquisition: Acquisition) -> int:
         backoff = Backoff(first=0.1, longest=_LONGEST_PAUSE, random=self._random)
         while True:
             try:
-                return await self._try_to_take_over(turn)
+                return await self._try_to_take_over(acquisition)
             except (ApiError, NoAnswerError, OutpacedError, LeaseOverError) as error:
                 _log.warning("takeover", extra={"reason": f"{type(error).__name__} {error}"})
                 self._end_term()
             await asyncio.sleep(0.05 + backoff.next())
 
-    async def _try_to_take_over(self, turn: Turn) -> int:
+    async def _try_to_take_over(self, acquisition: Acquisition) -> int:
         before = await self._epochs.read()
-        await self._confirm_lease(turn)
+        await self._confirm_lease(acquisition)
         record = before.record if before is not None else None
         steps = plan(record, self._process, self._tenure, self._clock())
-        written = await self._write(turn, SWEEPING if steps.sweep else OPEN, before)
+        written = await self._write(acquisition, SWEEPING if steps.sweep else OPEN, before)
         epoch = written.version
-        self._check(turn)
-        self._spell, self._written = self._tenure.spell, written
+        self._check(acquisition)
+        self._transitions, self._written = self._tenure.transitions, written
         self._state.begin_term(epoch)
         if steps.sweep:
 
             async def confirm() -> None:
-                self._written = await self._write(turn, SWEEPING, self._written)
+                self._written = await self._write(acquisition, SWEEPING, self._written)
 
             await self._sweep.run(epoch, steps.last_pass_from, confirm)
-            self._written = await self._write(turn, OPEN, self._written)
+            self._written = await self._write(acquisition, OPEN, self._written)
         else:
             await self._sweep.catch_up()
-        where = {"epoch": epoch, "holder": turn[0], "swept": steps.sweep}
+        where = {"epoch": epoch, "holder": acquisition[0], "swept": steps.sweep}
         _log.info("leading", extra=where)
         return epoch
 
-    async def _confirm_lease(self, turn: Turn) -> None:
-        """The Lease as it is now, after the epoch object was read: who has written that had seen
-        its own turn, and a watch of ours that lags may not have shown it."""
+    async def _confirm_lease(self, acquisition: Acquisition) -> None:
+        """Reads the Lease after the epoch object was read. The writer of the epoch object had seen
+        its own acquisition, but our watch may lag and not have shown that acquisition yet. Raises
+        LeaseOverError."""
         lease = await self._read_lease()
-        if lease is None or (lease.holder, lease.acquired) != turn:
+        if lease is None or (lease.holder, lease.acquired) != acquisition:
             raise LeaseOverError
 
-    async def _write(self, turn: Turn, state: str, before: Written | None) -> Written:
-        """A process that stood still since it read the object either finds its time to be over, or
-        its write outpaced."""
-        self._check(turn)
-        record = EpochRecord(self._host, self._process, turn, state)
+    async def _write(self, acquisition: Acquisition, state: str, before: Written | None) -> Written:
+        """Writes the epoch object at the version of `before`. A process that was paused since it
+        read the object either finds that its Lease is over, or its write gets OutpacedError."""
+        self._check(acquisition)
+        record = EpochRecord(self._host, self._process, acquisition, state)
         return await self._epochs.write(record, before.version if before is not None else None)
 
-    def _check(self, turn: Turn) -> None:
-        if self._tenure.turn != turn or not self._may_lead():
+    def _check(self, acquisition: Acquisition) -> None:
+        if self._tenure.acquisition != acquisition or not self._may_lead():
             raise LeaseOverError
 
     async def _until_outranked(self, epoch: int) -> None:
-        """A pod may show a newer epoch because somebody else has taken over, or because its user
-        has written it."""
+        """Returns when another process has taken over. A pod with a newer epoch does not prove a
+        takeover: a user may have written that epoch."""
         while True:
             await asyncio.sleep(_RANK_SECONDS * (1 + self._random.random()))
             if not self._state.term.take_outranked():
@@ -215,11 +233,12 @@ class Leading:
     # --- handing over ---------------------------------------------------------------------------
 
     def _end_term(self) -> Written | None:
-        """Places nothing more. Returns what "drained" may take the place of: None, if bindings of
-        others may be under way that nobody has made impossible yet."""
+        """Places no more pods. Returns the write of the epoch object that "drained" may replace.
+        Returns None if bindings of an earlier leader may be in flight and no sweep has made them
+        impossible yet."""
         is_clean = self._state.term.is_open and not self._state.ledger.doubted()
         self._state.end_term()
-        self._spell = None
+        self._transitions = None
         written = self._written
         is_open = written is not None and written.record.state == OPEN
         return written if is_clean and is_open else None
@@ -230,7 +249,7 @@ class Leading:
             self._handing = asyncio.create_task(self._drain(written))
 
     async def _end_handing(self) -> None:
-        """Before the next term."""
+        """Ends a hand-over that is still running, before the next term begins."""
         handing, self._handing = self._handing, None
         if handing is not None:
             handing.cancel()
@@ -239,15 +258,15 @@ class Leading:
                 handing.result()  # a bug is raised
 
     async def _drain(self, written: Written) -> None:
-        while self._state.ledger.bindings():  # noqa: ASYNC110 - the ledger tells nobody
+        while self._state.ledger.bindings():  # noqa: ASYNC110 - the ledger sends no notification
             await asyncio.sleep(_LOOK_SECONDS)
         backoff = Backoff(first=0.1, longest=_LONGEST_PAUSE, random=self._random)
-        record = EpochRecord(self._host, self._process, written.record.turn, DRAINED)
+        record = EpochRecord(self._host, self._process, written.record.acquisition, DRAINED)
         while True:
             try:
                 self._written = await self._epochs.write(record, written.version)
             except OutpacedError:
-                return  # the next leader is there already, or an answer was lost
+                return  # the next leader has written, or the answer to our own write was lost
             except (ApiError, NoAnswerError) as error:
                 _log.warning("not drained yet", extra={"reason": str(error)})
                 await asyncio.sleep(backoff.next())

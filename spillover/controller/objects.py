@@ -1,8 +1,8 @@
-"""How the API server names the objects that we write about."""
+"""How the API server names the objects that Spillover writes, and writes Events about."""
 
 from spillover.api import ack, vke
-from spillover.core.pods import Pod
-from spillover.core.policy import LoadedPolicy, PolicyKey
+from spillover.core.model.pods import Pod
+from spillover.core.model.policy import LoadedPolicy, PolicyKey
 from spillover.kube.events import Regarding
 
 _VERSIONS = {ack.GROUP: ack.VERSION, vke.GROUP: vke.VERSION}
@@ -10,19 +10,19 @@ _DIALECTS = {ack.GROUP: "ack", vke.GROUP: "vke"}
 
 
 def api_version(policy: PolicyKey) -> str:
-    """Such as scheduling.alibabacloud.com/v1alpha1."""
+    """The API version of the policy, such as scheduling.alibabacloud.com/v1alpha1."""
     return f"{policy.group}/{_VERSIONS[policy.group]}"
 
 
 def path_of(policy: PolicyKey) -> str:
-    """Of its object in the API."""
+    """The path of the policy's object in the API."""
     return (
         f"/apis/{api_version(policy)}/namespaces/{policy.namespace}/resourcepolicies/{policy.name}"
     )
 
 
 def dialect_of(policy: PolicyKey) -> str:
-    """`ack` or `vke`: with namespace and name it tells one policy from all others."""
+    """`ack` or `vke`. Dialect, namespace and name together identify a policy."""
     return _DIALECTS[policy.group]
 
 

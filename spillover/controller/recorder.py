@@ -1,8 +1,9 @@
-"""Telling people by Events, but not too often.
+"""Writes Events for users, at a limited rate.
 
-The same about the same object is told once in the time that the API server keeps an Event; each
-kind of object has a budget, so that a crowd of pods does not silence what is said of policies, and
-each namespace has a share of it, so that no tenant silences the others.
+The recorder writes the same Event about the same object once in the time that the API server keeps
+an Event. Each kind of object has a budget, so that Events about many pods do not suppress Events
+about policies. Each namespace has its own budget, so that no tenant suppresses the Events of the
+others.
 """
 
 import asyncio
@@ -15,20 +16,21 @@ from random import Random
 
 from cachetools import LRUCache, TTLCache
 
-from spillover.core.happenings import Happening
+from spillover.core.reporting.decision_events import DecisionEvent
 from spillover.kube.backoff import Backoff
 from spillover.kube.events import Event, Regarding, Told, write_event
 from spillover.kube.session import ApiSession
 
 REPEAT_SECONDS = 3900.0
-"""The API server keeps an Event for an hour and a minute at most: one of the same name is written
-anew after that."""
+"""The API server keeps an Event for at most an hour and a minute. After that, an Event of the same
+name is written again."""
 BURST = 200
 PER_SECOND = 10.0
-"""Events about one kind of object, in the whole cluster."""
+"""The budget of one kind of object in the whole cluster, in Events."""
 NAMESPACE_BURST = 50
 NAMESPACE_PER_SECOND = 1.0
-"""Events about one kind of object, in one namespace: a tenant cannot use up what is for all."""
+"""The budget of one kind of object in one namespace, in Events. With it a tenant cannot use up the
+budget of the cluster."""
 _MOST_NAMESPACES = 10_000
 _MOST_TOLD = 50_000
 _TRIES = 3
@@ -40,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 
 class Budget:
-    """A bucket of tokens, `per_second` of which come back. `clock` gives seconds."""
+    """A token bucket of `burst` tokens that regains `per_second`. `clock` returns seconds."""
 
     def __init__(self, burst: int, per_second: float, clock: Callable[[], float]) -> None:
         self._burst = burst
@@ -50,7 +52,7 @@ class Budget:
         self._at = clock()
 
     def take(self) -> bool:
-        """Whether there was one."""
+        """Takes one token. Returns False if there is none."""
         now = self._clock()
         self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
         self._at = now
@@ -61,8 +63,10 @@ class Budget:
 
 
 class Recorder:
-    """`report` hears of each Event whether it was written, failed or dropped. `clock` gives
-    seconds, `now` the wall clock."""
+    """Writes Events about pods and policies within their budgets.
+
+    `report` is called for each Event with "written", "failed" or "dropped". `clock` returns
+    seconds, and `now` returns the time of the wall clock."""
 
     def __init__(
         self,
@@ -85,12 +89,12 @@ class Recorder:
         self._queue: deque[tuple[str, Event]] = deque()  # bounded by the budgets
 
     def __len__(self) -> int:
-        """How many are to be written."""
+        """The number of Events that wait to be written."""
         return len(self._queue)
 
-    def record(self, regarding: Regarding, happening: Happening) -> None:
-        """Takes no time: it is written later, if it is news and within the budget."""
-        key = _digest(regarding.uid, happening.reason, happening.note)
+    def record(self, regarding: Regarding, what: DecisionEvent) -> None:
+        """Queues the Event if it is new and within the budget. `run` writes it later."""
+        key = _digest(regarding.uid, what.reason, what.note)
         if key in self._told:
             return
         if len(self._queue) >= 2 * BURST or not self._may_tell(regarding):
@@ -100,10 +104,10 @@ class Recorder:
         event = Event(
             name=f"{regarding.name[:_LONGEST_NAME]}.{key}",
             regarding=regarding,
-            reason=happening.reason,
+            reason=what.reason,
             action=_ACTION,
-            note=happening.note,
-            is_warning=happening.is_trouble,
+            note=what.note,
+            is_warning=what.is_trouble,
         )
         self._queue.append((key, event))
 
@@ -116,13 +120,13 @@ class Recorder:
         return own.take() and self._budgets[regarding.kind].take()
 
     def reset(self) -> None:
-        """Before and after a term: what was not written is no news any more."""
+        """Is called before and after a term. Drops queued Events: they are out of date."""
         for key, _ in self._queue:
             self._told.pop(key, None)
         self._queue.clear()
 
     async def run(self) -> None:
-        """Never returns."""
+        """Writes queued Events. Never returns."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             while self._queue:
@@ -132,7 +136,7 @@ class Recorder:
                     told = await self._write(event)
                 finally:
                     if not told:
-                        self._told.pop(key, None)  # it may be told when it happens again
+                        self._told.pop(key, None)  # the next such decision may be recorded again
                 self._report("written" if told else "failed")
 
     async def _write(self, event: Event) -> bool:

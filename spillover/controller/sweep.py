@@ -1,8 +1,8 @@
-"""The sweep: making impossible whatever an earlier leader may still have under way.
+"""The sweep: makes every Binding impossible that an earlier leader may still have in flight.
 
-Every pod that it may yet bind is patched, which changes the version that its Binding names. A pod
-that an earlier leader could come to know later is one of no concern: it may bind nothing any more
-by then.
+The sweep patches every pod that an earlier leader may still bind. The patch changes the pod's
+version, and the Binding names the old version. Pods that an earlier leader learns of later need no
+patch: by then that leader may bind nothing any more.
 """
 
 import asyncio
@@ -10,8 +10,8 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from random import Random
 
-from spillover.core.pods import EPOCH_ANNOTATION, Pod, unreadable_pod
-from spillover.core.state import ClusterState
+from spillover.core.cache.cluster import ClusterCache
+from spillover.core.model.pods import EPOCH_ANNOTATION, Pod, unreadable_pod
 from spillover.kube.backoff import Backoff
 from spillover.kube.listing import list_all
 from spillover.kube.reading import Unreadable, pod_in, pod_of
@@ -21,9 +21,10 @@ from spillover.kube.signals import Signal
 _PATCH_SECONDS = 5.0
 _AT_ONCE = 12
 _TRIES = 3
-"""Of a patch, before the pod is doubted and the others go on without it."""
+"""Tries of a patch. After the last one the pod is doubted, and the sweep goes on without it."""
 _GONE = (404, 409, 422)
-"""There is no such pod, or one of the same name with another uid."""
+"""Statuses of an answer that may mean: there is no such pod, or a pod of this name has another
+uid."""
 _LIVE = "status.phase!=Succeeded,status.phase!=Failed"
 
 Confirm = Callable[[], Awaitable[None]]
@@ -32,12 +33,14 @@ _log = logging.getLogger(__name__)
 
 
 class Sweep:
-    """`schedulers` are the names of our scheduler's profiles; `clock` gives seconds. `progress` is
-    notified whenever pods of another namespace may be placed."""
+    """Patches the pods that an earlier leader may still bind.
+
+    `schedulers` are the names of our scheduler's profiles. `clock` returns seconds. `progress` is
+    notified each time the pods of one more namespace may be placed."""
 
     def __init__(
         self,
-        state: ClusterState,
+        state: ClusterCache,
         session: ApiSession,
         schedulers: Iterable[str],
         progress: Signal,
@@ -54,12 +57,13 @@ class Sweep:
 
     async def run(self, epoch: int, last_pass_from: float, confirm: Confirm) -> None:
         """Opens the namespaces one by one, and returns when all are open. Pods whose patch fails
-        stay doubted: `settle_doubts` goes on with them. `confirm` is called right before the last
-        pass, and when a pod shows a newer epoch: it raises unless we still are who took over last.
-        Raises what it raises, and ApiError and NoAnswerError when the pods cannot be listed."""
+        stay doubted: `settle_doubts` tries them again. `confirm` is called right before the last
+        pass, and when a pod shows a newer epoch. `confirm` raises if another process has taken over
+        since. Raises what `confirm` raises, and ApiError and NoAnswerError when the pods cannot be
+        listed."""
         begun = self._clock()
         if begun < last_pass_from:
-            # What is done now need not be done in the last pass, for which pods wait.
+            # Pods wait for the last pass, so patch as many as possible before it.
             await self._pass(epoch, confirm, is_last=False)
             await asyncio.sleep(last_pass_from - self._clock())
         await confirm()
@@ -71,15 +75,16 @@ class Sweep:
         )
 
     async def catch_up(self) -> None:
-        """Opens all namespaces, where nothing is to be swept. What the one before has bound, the
-        watch may not have shown yet. Raises as `run` does."""
+        """Opens all namespaces, for a takeover that needs no sweep. Lists the pods first: the watch
+        may not show yet what the previous leader has bound. Raises ApiError and NoAnswerError when
+        the pods cannot be listed."""
         for pod in await self._list():
             self._state.learn(pod)
         self._state.term.open_all_but(frozenset())
         self._progress.notify()
 
     async def settle_doubts(self, epoch: int) -> None:
-        """Never returns."""
+        """Patches the doubted pods repeatedly. Never returns."""
         backoff = Backoff(first=0.5, longest=20.0, random=self._random)
         while True:
             await asyncio.sleep(0.2 + backoff.next())
@@ -90,12 +95,13 @@ class Sweep:
                 await self._patch(pod, epoch)
 
     async def patch_outranking(self, epoch: int) -> None:
-        """Pods whose epoch is newer than that of who took over last: a user has written it."""
+        """Patches pods that show a newer epoch than the last takeover: a user has written that
+        epoch."""
         for pod in self._state.outranking():
             await self._patch(pod, epoch)
 
     async def _pass(self, epoch: int, confirm: Confirm, *, is_last: bool) -> int:
-        """Returns how many pods were to be patched."""
+        """Returns the number of pods that needed a patch."""
         listed = await self._list()
         for pod in listed:
             self._state.learn(pod)
@@ -115,7 +121,8 @@ class Sweep:
         return sum(map(len, unsettled.values()))
 
     async def _list(self) -> list[Pod]:
-        """Every live pod of ours, as it is now or later."""
+        """Every live pod of our scheduler, at its version at the start of the list or a later
+        one."""
         listed: list[Pod] = []
         unreadable: list[Unreadable] = []
         for scheduler in self._schedulers:
@@ -141,7 +148,7 @@ class Sweep:
             self._state.doubt(pod)
 
     async def _patch(self, pod: Pod, epoch: int) -> bool:
-        """Whether no earlier leader can bind the pod any more."""
+        """Returns whether no earlier leader can bind the pod any more."""
         metadata = {"uid": pod.uid, "annotations": {EPOCH_ANNOTATION: str(epoch)}}
         try:
             content = await self._session.request(
@@ -159,12 +166,13 @@ class Sweep:
             return self._failed(pod, error)
         except NoAnswerError as error:
             return self._failed(pod, error)
-        # Something may answer the patch and undo it: the version tells.
+        # Something in between may accept the patch and drop it. Only the version is proof.
         done = bool(found.node) or found.version > pod.version
         return done or self._failed(pod, "the patch changed nothing")
 
     async def _is_gone(self, pod: Pod) -> bool:
-        """After a patch was refused: by whom? An admission policy also answers with a 422."""
+        """Reads the pod after a refused patch. The status alone is no proof that the pod is gone:
+        an admission policy also answers with 422. Returns as `_patch` does."""
         path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
         try:
             found = pod_in(await self._session.request("GET", path, seconds=_PATCH_SECONDS))
@@ -178,7 +186,8 @@ class Sweep:
         return bool(found.node) or self._failed(pod, "the patch is refused")
 
     def _gone(self, pod: Pod) -> bool:
-        self._state.ledger.trust(pod.uid)  # the watch may have told so before it was doubted
+        # The watch may have shown the deletion before the doubt began.
+        self._state.ledger.trust(pod.uid)
         return True
 
     def _failed(self, pod: Pod, reason: object) -> bool:

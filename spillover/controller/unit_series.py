@@ -1,14 +1,14 @@
-"""The series of units and policies, in Prometheus' text format.
+"""The metric series of units and policies, in the text format of Prometheus.
 
-A policy's lines are made when its counts change, not when they are asked for: with a thousand
-policies that would keep the scheduler waiting.
+The lines of a policy are made when its counts change and not at each scrape: with a thousand
+policies a scrape would block the answers to the scheduler.
 """
 
 from collections.abc import Callable, Iterable
 
 from spillover.controller.objects import dialect_of
-from spillover.core.policy import PolicyKey
-from spillover.core.status import PolicyReport
+from spillover.core.model.policy import PolicyKey
+from spillover.core.reporting.status import PolicyReport
 
 _FAMILIES = {
     "spillover_unit_pods": "Pods bound to a unit, by state: assigned (not terminating), and of "
@@ -22,7 +22,7 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 class UnitSeries:
-    """`is_told` is asked each time: only the replica that leads tells."""
+    """The lines of all policies. `is_told` is called at each scrape: only the leader has series."""
 
     def __init__(self, is_told: Callable[[], bool]) -> None:
         self._is_told = is_told
@@ -31,8 +31,7 @@ class UnitSeries:
     def put(self, report: PolicyReport) -> None:
         lines: dict[str, list[str]] = {family: [] for family in _FAMILIES}
         for family, labels, value in _samples(report):
-            text = ",".join(f'{key}="{each.translate(_ESCAPES)}"' for key, each in labels.items())
-            lines[family].append(f"{family}{{{text}}} {value}\n")
+            lines[family].append(f"{family}{{{labels}}} {value}\n")
         key = report.policy.key
         self._lines[key] = {family: "".join(each) for family, each in lines.items()}
 
@@ -43,7 +42,7 @@ class UnitSeries:
         self._lines.clear()
 
     def text(self) -> bytes:
-        """Nothing, on a replica that does not lead."""
+        """All lines. Empty on a replica that is not the leader."""
         if not self._is_told():
             return b""
         parts = []
@@ -53,29 +52,27 @@ class UnitSeries:
         return "".join(parts).encode()
 
 
-def _samples(report: PolicyReport) -> Iterable[tuple[str, dict[str, str], int]]:
+def _samples(report: PolicyReport) -> Iterable[tuple[str, str, int]]:
+    """The metric family, the labels in the text format, and the value of each sample."""
     key = report.policy.key
-    policy = {"namespace": key.namespace, "policy": key.name, "dialect": dialect_of(key)}
+    policy = _written(namespace=key.namespace, policy=key.name, dialect=dialect_of(key))
     for unit in report.units:
-        labels = {**policy, "unit": unit.title}
+        labels = f"{policy},{_written(unit=unit.title)}"
         count = unit.count
-        states = {
-            "assigned": count.assigned,
-            "pending": count.pending,
-            "ready": count.ready,
-            "terminating": count.terminating,
-        }
-        for state, pods in states.items():
-            yield "spillover_unit_pods", {**labels, "state": state}, pods
+        yield "spillover_unit_pods", f'{labels},state="assigned"', count.assigned
+        yield "spillover_unit_pods", f'{labels},state="pending"', count.pending
+        yield "spillover_unit_pods", f'{labels},state="ready"', count.ready
+        yield "spillover_unit_pods", f'{labels},state="terminating"', count.terminating
         if unit.max is not None:
             yield "spillover_unit_max", labels, unit.max
             yield "spillover_unit_over_max", labels, unit.over
     total = report.total()
-    states = {
-        "ready": total.ready,
-        "pending": total.pending + report.unscheduled,
-        "unscheduled": report.unscheduled,
-        "terminating": total.terminating,
-    }
-    for state, pods in states.items():
-        yield "spillover_policy_pods", {**policy, "state": state}, pods
+    pending = total.pending + report.unscheduled
+    yield "spillover_policy_pods", f'{policy},state="ready"', total.ready
+    yield "spillover_policy_pods", f'{policy},state="pending"', pending
+    yield "spillover_policy_pods", f'{policy},state="unscheduled"', report.unscheduled
+    yield "spillover_policy_pods", f'{policy},state="terminating"', total.terminating
+
+
+def _written(**labels: str) -> str:
+    return ",".join(f'{key}="{value.translate(_ESCAPES)}"' for key, value in labels.items())

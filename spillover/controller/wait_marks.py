@@ -1,27 +1,29 @@
-"""Writing down with a pod since when it waits for nodes of a unit, so that a restart finds it."""
+"""Writes the start of a pod's wait for nodes of a unit into an annotation of the pod, so that the
+wait survives a restart of the extender."""
 
 import asyncio
 from random import Random
 
 from spillover.controller.pod_writer import Outcome, PodWriter
-from spillover.core.histories import Histories
-from spillover.core.pods import WAITING_ANNOTATION, Pod
+from spillover.core.cache.attempts import Attempts
+from spillover.core.model.pods import WAITING_ANNOTATION, Pod
 
 _LOOK_SECONDS = 0.25
 _REST_SECONDS = 2.0
-"""After a failed write, and up to twice that."""
+"""The rest after a failed write: between this and twice this."""
 
 
 class WaitMarks:
-    """Writes once for each wait: every write to a waiting pod has the scheduler try it again."""
+    """Writes one annotation for each wait, and no more: every write to a waiting pod makes the
+    scheduler try the pod again."""
 
-    def __init__(self, histories: Histories, writer: PodWriter, random: Random) -> None:
+    def __init__(self, histories: Attempts, writer: PodWriter, random: Random) -> None:
         self._histories = histories
         self._writer = writer
         self._random = random
 
     async def run(self) -> None:
-        """Never returns."""
+        """Looks for waits that are not written. Never returns."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             async with asyncio.TaskGroup() as writes:

@@ -1,1 +1,2 @@
-"""Pure decisions: policy model, matching, placement, ledger. No I/O, no clock, no chance."""
+"""Pure decisions, and what they rest on: six packages, in the order of pyproject.toml. No I/O, no
+clock, no chance."""

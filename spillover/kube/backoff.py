@@ -4,8 +4,10 @@ from random import Random
 
 
 class Backoff:
-    """Exponential with full jitter, in seconds: the n-th wait is drawn from [0, first * 2**n], with
-    `longest` as the bound. `random` is passed in so that tests can foresee it."""
+    """An exponential backoff with full jitter, in seconds.
+
+    The n-th wait is drawn from [0, first * 2**n], with `longest` as the upper bound. `random` is a
+    parameter so that tests can predict the waits."""
 
     def __init__(self, first: float, longest: float, random: Random) -> None:
         self._first = first

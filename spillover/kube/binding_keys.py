@@ -1,12 +1,12 @@
-"""Watching the ConfigMap that says which keys a policy may have written onto pods."""
+"""Watches the ConfigMap of the label and annotation keys that a policy may write onto pods."""
 
 from collections.abc import Callable
 from random import Random
 
 import msgspec
 
-from spillover.core.binding_keys import ALL, CONFIG_MAP, NONE, BindingKeys
-from spillover.core.policy import LoadedPolicy, PolicyKey
+from spillover.core.admission.binding_keys import ALL, CONFIG_MAP, NONE, BindingKeys
+from spillover.core.model.policy import LoadedPolicy, PolicyKey
 from spillover.kube.reading import Unreadable
 from spillover.kube.reflector import Reflector
 from spillover.kube.session import ApiSession
@@ -20,8 +20,8 @@ _CONFIG_MAPS = msgspec.json.Decoder(_ConfigMap)
 
 
 class PolicyJudge:
-    """Judges policies by the keys as they are now, and all of them again when the keys change. It
-    is the sink of the ConfigMap's watch."""
+    """Judges policies by the current keys, and judges all policies again when the keys change. This
+    class is the sink of the ConfigMap's watch."""
 
     def __init__(self) -> None:
         self._keys = ALL
@@ -34,13 +34,18 @@ class PolicyJudge:
         return self._keys
 
     def tell(self, group: str, take: Callable[[LoadedPolicy], None]) -> None:
-        """`take` gets each policy of a dialect that is judged otherwise than before."""
+        """Registers `take` for a dialect. When the keys change, `take` gets each policy of the
+        dialect whose judgement changes."""
         self._takers[group] = take
 
     def judged(self, policy: LoadedPolicy) -> LoadedPolicy:
-        """As it is to be taken, now."""
+        """Stores the policy, and returns it as the current keys judge it."""
         self._loaded[policy.key] = policy
         return self._keys.judged(policy)
+
+    def known(self, key: PolicyKey) -> LoadedPolicy | None:
+        """The policy as it was loaded last, before any judgement, or None."""
+        return self._loaded.get(key)
 
     def forget(self, key: PolicyKey) -> None:
         self._loaded.pop(key, None)
@@ -58,8 +63,8 @@ class PolicyJudge:
         self._is_broken = False
 
     def unreadable(self, found: Unreadable) -> None:  # noqa: ARG002 - a Sink's
-        """What was in force stays so: the log and a metric tell what is wrong with the new one.
-        Where nothing was, no key may be written."""
+        """Keeps the last readable keys. The log and a metric report the error in the new ConfigMap.
+        If no keys were known before, no key may be written."""
         self._is_broken = True
         if self._keys is ALL:
             self._set(NONE)
@@ -79,7 +84,7 @@ def keys_reflector(
     random: Random,
     clock: Callable[[], float],
 ) -> Reflector[BindingKeys]:
-    """Of this one ConfigMap: more is not allowed by our Role."""
+    """The watch of this one ConfigMap. Our Role allows no other ConfigMap."""
     return Reflector(
         session,
         f"/api/v1/namespaces/{namespace}/configmaps",
@@ -92,5 +97,5 @@ def keys_reflector(
 
 
 def binding_keys(raw: bytes | msgspec.Raw) -> BindingKeys:
-    """Of the ConfigMap's JSON. Raises ValueError or msgspec.MsgspecError."""
+    """The keys in the ConfigMap's JSON. Raises ValueError or msgspec.MsgspecError."""
     return BindingKeys.read(_CONFIG_MAPS.decode(raw).data)

@@ -1,5 +1,8 @@
-"""The epoch object: a ConfigMap that says who binds. The version of the write with which a process
-takes over is its epoch: unique, and greater than every one before."""
+"""The epoch object: a ConfigMap that names the process that binds.
+
+A process takes over by a write of this object. The version of that write is the epoch of the
+process: it is unique, and greater than every earlier epoch.
+"""
 
 import uuid
 from dataclasses import dataclass
@@ -8,7 +11,7 @@ from typing import Any
 import msgspec
 
 from spillover.api.kubernetes import ObjectMeta, parse_version
-from spillover.core.tenure import EpochRecord
+from spillover.core.takeover import EpochRecord
 from spillover.kube.session import ApiError, ApiSession, NoAnswerError
 
 NAME = "spillover-epoch"
@@ -23,7 +26,7 @@ _CONFIG_MAPS = msgspec.json.Decoder(_ConfigMap)
 
 
 class OutpacedError(Exception):
-    """Somebody else has written the object since it was read."""
+    """Another process has written the object since it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,8 @@ class Written:
 
 
 class Epochs:
-    """Methods raise ApiError and NoAnswerError; after the latter a write may yet be executed, which
-    whoever reads the object next finds out."""
+    """Reads and writes the epoch object. Methods raise ApiError and NoAnswerError. After a
+    NoAnswerError the write may still be executed; the next read of the object shows it."""
 
     def __init__(self, session: ApiSession, namespace: str) -> None:
         self._session = session
@@ -53,8 +56,8 @@ class Epochs:
         return _written(content)
 
     async def write(self, record: EpochRecord, version: int | None) -> Written:
-        """In place of what was read at `version`; None: where there was nothing. Raises
-        OutpacedError."""
+        """Replaces the object at `version`, or creates it if `version` is None. Raises
+        OutpacedError if the object has another version."""
         metadata: dict[str, Any] = {"name": NAME, "namespace": self._namespace}
         if version is not None:
             metadata["resourceVersion"] = str(version)
@@ -65,10 +68,10 @@ class Epochs:
             "data": {
                 "host": record.host,
                 "process": record.process,
-                "holder": record.turn[0] if record.turn is not None else "",
-                "acquired": repr(record.turn[1]) if record.turn is not None else "",
+                "holder": record.acquisition[0] if record.acquisition is not None else "",
+                "acquired": repr(record.acquisition[1]) if record.acquisition is not None else "",
                 "state": record.state,
-                # Without it, writing the same again would leave the version as it is.
+                # Without this, a write of the same content would not change the version.
                 "write": uuid.uuid4().hex,
             },
         }
@@ -86,7 +89,8 @@ class Epochs:
 
 
 def _written(content: bytes) -> Written:
-    """What was changed by hand so that it cannot be read counts as sweeping: nothing is known."""
+    """The object in an answer. If a user has changed its data so that they cannot be read, the
+    record counts as sweeping, because nothing is known about earlier leaders."""
     try:
         found = _CONFIG_MAPS.decode(content)
         version = parse_version(found.metadata.resource_version)
@@ -94,8 +98,10 @@ def _written(content: bytes) -> Written:
         raise NoAnswerError(f"{NAME}: {error}") from error
     data = found.data or {}
     try:
-        turn = (data["holder"], float(data["acquired"])) if data.get("holder") else None
+        acquisition = (data["holder"], float(data["acquired"])) if data.get("holder") else None
     except (KeyError, ValueError):
-        turn = None
-    record = EpochRecord(data.get("host", ""), data.get("process", ""), turn, data.get("state", ""))
+        acquisition = None
+    record = EpochRecord(
+        data.get("host", ""), data.get("process", ""), acquisition, data.get("state", "")
+    )
     return Written(record, version)

@@ -1,4 +1,4 @@
-"""Writing Events (events.k8s.io/v1) for people."""
+"""Writes Events (events.k8s.io/v1) for users."""
 
 import logging
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from spillover.kube.session import ApiError, ApiSession, NoAnswerError
 
 CONTROLLER = "spillover.dev/extender"
 LONGEST_NOTE = 1000
-"""Of 1,024 bytes."""
+"""In bytes. The API server accepts 1,024."""
 
 _INSTANCE = "spillover-extender"
 _LONGEST_NAME = 253
@@ -42,9 +42,10 @@ class Regarding:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`name` tells it from other Events of its namespace: writing it twice makes one."""
+    """The content of an Event."""
 
     name: str
+    """The name is unique in the namespace: two writes with the same name make one Event."""
     regarding: Regarding
     reason: str
     action: str
@@ -53,11 +54,13 @@ class Event:
 
 
 class Told(Enum):
-    """What became of an Event. LATER is worth another try."""
+    """The result of a write of an Event."""
 
     WRITTEN = "written"
     LATER = "later"
+    """The write failed, and a later try may succeed."""
     NEVER = "never"
+    """The API server refused the Event, and would refuse it again."""
 
 
 async def write_event(session: ApiSession, event: Event, now: datetime) -> Told:
@@ -81,7 +84,7 @@ async def write_event(session: ApiSession, event: Event, now: datetime) -> Told:
     try:
         await session.request("POST", path, body=body, seconds=_WRITE_SECONDS)
     except ApiError as error:
-        # 404: the namespace is gone. 409: another replica was faster, or we were, an hour ago.
+        # 404: the namespace is gone. 409: this or another replica has written the Event before.
         if error.status in (404, 409):
             return Told.WRITTEN
         _log.warning("event not written", extra={"reason": str(error)})

@@ -1,4 +1,4 @@
-"""Watching the Lease by which our scheduler is elected. Source: k8s.io/api/coordination/v1."""
+"""Watches the Lease of our scheduler's leader election. Source: k8s.io/api/coordination/v1."""
 
 from collections.abc import Callable
 from random import Random
@@ -6,8 +6,8 @@ from random import Random
 import msgspec
 
 from spillover.api.kubernetes import ObjectMeta
-from spillover.core.instants import seconds_of
-from spillover.core.tenure import Lease, Tenure
+from spillover.core.model.timestamps import seconds_of
+from spillover.core.takeover import Lease, Tenure
 from spillover.kube.reading import Unreadable
 from spillover.kube.reflector import Limits, Reflector
 from spillover.kube.session import ApiError, ApiSession, NoAnswerError
@@ -30,11 +30,11 @@ _LEASES = msgspec.json.Decoder(_LeaseObject)
 _LONGEST_SECONDS = 3600.0
 _SILENCE_SECONDS = 10.0
 _LONGEST_WAIT = 1.0
-"""A Lease changes every second or two while anybody has it."""
+"""A Lease changes every second or two while it has a holder."""
 
 
 class LeaseSink:
-    """`changed` is notified of every change: whose turn it is, and until when."""
+    """Passes the Lease to `tenure`. `changed` is notified of every change of holder or time."""
 
     def __init__(self, tenure: Tenure, changed: Signal) -> None:
         self._tenure = tenure
@@ -52,7 +52,7 @@ class LeaseSink:
         self._tenure.may_have_missed()
 
     def unreadable(self, found: Unreadable) -> None:  # noqa: ARG002 - a Sink's
-        self._see(None)  # nobody is known to hold it
+        self._see(None)  # the holder is unknown
 
     def _see(self, lease: Lease | None) -> None:
         self._tenure.see(lease)
@@ -67,7 +67,7 @@ def lease_reflector(
     random: Random,
     clock: Callable[[], float],
 ) -> Reflector[Lease]:
-    """Of this one Lease: more is not allowed by our Role."""
+    """The watch of this one Lease. Our Role allows no other Lease."""
     return Reflector(
         session,
         f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",
@@ -81,7 +81,7 @@ def lease_reflector(
 
 
 async def read_lease(session: ApiSession, namespace: str, name: str) -> Lease | None:
-    """As it is now. Raises ApiError and NoAnswerError."""
+    """Reads the current Lease; None if there is none. Raises ApiError and NoAnswerError."""
     path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
     try:
         return _lease(await session.request("GET", path))
@@ -97,7 +97,7 @@ def _lease(raw: bytes | msgspec.Raw) -> Lease:
     spec = _LEASES.decode(raw).spec
     return Lease(
         holder=spec.holder_identity or "",
-        # What is no instant was long ago: the Lease is then none to bind under.
+        # A time that does not parse counts as long ago: nobody may bind under such a Lease.
         acquired=seconds_of(spec.acquire_time or "") or 0.0,
         renewed=seconds_of(spec.renew_time or "") or 0.0,
         seconds=min(max(0.0, float(spec.lease_duration_seconds or 0)), _LONGEST_SECONDS),

@@ -1,4 +1,4 @@
-"""Complete lists, for those who look once."""
+"""Complete lists, for callers that need no watch."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -22,9 +22,10 @@ async def list_all(
     select: Mapping[str, str] = MappingProxyType({}),
     unreadable: Callable[[Unreadable], None] | None = None,
 ) -> list[T]:
-    """Every object of a collection, page by page, as it is when the first page is asked for or
-    later. `select` are parameters that narrow it. Raises ApiError and NoAnswerError. What cannot
-    be read is left out and told to `unreadable`."""
+    """Lists every object of a collection, page by page. Each object has the version that it had at
+    the request of the first page, or a later one. `select` are query parameters that narrow the
+    collection. Objects that do not decode are left out and passed to `unreadable`. Raises ApiError
+    and NoAnswerError."""
     found: list[T] = []
     token = ""
     for _ in range(_MOST_PAGES):

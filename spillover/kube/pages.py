@@ -1,4 +1,4 @@
-"""One page of a list, as the API server answers it."""
+"""One page of a list in an answer of the API server."""
 
 import msgspec
 
@@ -11,11 +11,12 @@ class ListMeta(msgspec.Struct, rename="camel"):
 
 
 class Page(msgspec.Struct):
-    """`items` are left as they are: one that cannot be read keeps no others back."""
+    """One page of a list."""
 
     metadata: ListMeta
     kind: str = ""
     items: list[msgspec.Raw] | None = None
+    """The objects, not decoded: one that does not decode must not stop the others."""
 
 
 class _Frame(msgspec.Struct):
@@ -28,10 +29,10 @@ _FRAMES = msgspec.json.Decoder(_Frame)
 
 
 def page(content: bytes) -> Page:
-    """Raises msgspec.MsgspecError for what is no list."""
+    """Decodes a page. Raises msgspec.MsgspecError if `content` is not a list."""
     try:
         return _PAGES.decode(content)
-    except RecursionError:  # in one of its objects
+    except RecursionError:  # one of the objects is nested too deep
         items, frame = elements(content)
         found = _FRAMES.decode(frame)
         return Page(found.metadata, found.kind, [msgspec.Raw(each) for each in items])

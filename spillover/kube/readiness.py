@@ -1,4 +1,4 @@
-"""Whether what was read of the API server is complete and fresh."""
+"""Whether the data that the watches have read from the API server are complete and fresh."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,15 +6,19 @@ from typing import Any
 
 from spillover.kube.reflector import Reflector
 
+SYNC_SECONDS = 30.0
+"""The length of one wait for the first lists, for callers that wait repeatedly."""
+
 
 class Readiness:
-    """Synced when every reflector has its first list; ready while none of them has lost touch."""
+    """The state of a service's watches. They are synced when every reflector has its first list.
+    They are ready while, in addition, none of them has been silent for too long."""
 
     def __init__(self, watches: Sequence[Reflector[Any]]) -> None:
         self._watches = watches
 
     def obstacle(self) -> str | None:
-        """Why the service is not ready, or None."""
+        """The reason why the service is not ready, or None."""
         for watch in self._watches:
             if not watch.synced.is_set():
                 reason = f": {watch.trouble}" if watch.trouble else ""
@@ -25,7 +29,7 @@ class Readiness:
         return None
 
     async def synced(self, seconds: float) -> bool:
-        """Whether every first list is complete, now or within some seconds."""
+        """Returns whether every first list is complete, now or within `seconds`."""
         if all(watch.synced.is_set() for watch in self._watches):
             return True
         try:

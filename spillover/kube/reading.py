@@ -1,4 +1,4 @@
-"""Decoding one object of the API server, whatever it contains."""
+"""Decodes one object of the API server, whatever its content is."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import msgspec
 
 from spillover.api.kubernetes import PodObject
 from spillover.api.partial import Identity, decoded, identity
-from spillover.core.pods import Pod, pod_from_wire
+from spillover.core.model.pods import Pod, pod_from_wire
 from spillover.kube.session import NoAnswerError
 
 T = TypeVar("T")
@@ -18,21 +18,22 @@ _PODS = msgspec.json.Decoder(PodObject)
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """An object that does not decode: what names it, and why."""
+    """An object that does not decode."""
 
     identity: Identity
     reason: str
+    """Why the object does not decode."""
 
 
 def readable(
     raw: bytes | msgspec.Raw, decode: Callable[[bytes | msgspec.Raw], T]
 ) -> T | Unreadable:
-    """The object, or what can be told of one that does not decode, whatever the decoder raises.
-    What is nested too deep to be read by anybody is left out first. Raises NoAnswerError for what
-    no API server sends: an object without a name or version."""
+    """Decodes one object. Parts of the object that are nested too deep for any decoder are left out
+    first. If `decode` raises any exception, returns an Unreadable. Raises NoAnswerError for an
+    object without a name or version: no API server sends one."""
     try:
         return decoded(raw, decode)
-    except Exception as error:  # noqa: BLE001 - whatever one object contains, the others are taken in
+    except Exception as error:  # noqa: BLE001 - one bad object must not stop the others
         reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
     try:
         return Unreadable(identity(bytes(raw)), reason)
@@ -44,7 +45,7 @@ _LONGEST_REASON = 300
 
 
 def pod_in(content: bytes) -> Pod:
-    """The pod in an answer. Raises NoAnswerError for what does not decode."""
+    """The pod in an answer. Raises NoAnswerError if it does not decode."""
     found = readable(content, pod_of)
     if isinstance(found, Unreadable):
         raise NoAnswerError(f"not a pod: {found.reason}")
@@ -52,5 +53,5 @@ def pod_in(content: bytes) -> Pod:
 
 
 def pod_of(raw: bytes | msgspec.Raw) -> Pod:
-    """Raises msgspec.MsgspecError, ValueError or RecursionError."""
+    """Decodes a pod. Raises msgspec.MsgspecError, ValueError or RecursionError."""
     return pod_from_wire(_PODS.decode(raw))

@@ -1,20 +1,26 @@
-"""Keeps a sink in step with one resource of the API server: list in pages, then watch, for ever.
+"""Keeps a sink in step with one resource of the API server: list in pages, then watch.
 
-    list ──ok──▶ watch ──stream ends, or breaks──▶ wait ──▶ watch from the last version seen
+    list ──ok──▶ watch ──stream breaks──▶ wait ──▶ watch from the last version seen
       ▲            │
       └── wait ◀───┴── 410 Gone: that version is no longer kept; or two streams without an event
 
-Whatever one object contains, all others are taken in: what does not decode is counted, and the sink
-says what stands for it.
+The API server ends each stream after the time that the request names. Before that the reflector
+opens the next stream, and it closes the old one when the new one has caught up, so that
+`is_current` stays true. For a moment the reflector reads both streams. It skips an event that the
+other stream has already delivered, by its version.
 
-Every wait is jittered, and longer after each failure in a row; a stream must last for a while to
-end the row. What the API server asks for in Retry-After is the least.
+An object that does not decode does not stop the others: the reflector counts it, and the sink
+decides which item replaces it.
+
+Every wait is jittered, and grows with each failure in a row. Only a stream that lasts for a while
+resets the wait. The wait is at least the Retry-After of the API server.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 from random import Random
 from types import MappingProxyType
 from typing import Generic, NoReturn, Protocol, TypeVar
@@ -31,12 +37,19 @@ from spillover.kube.session import ApiError, ApiSession, NoAnswerError
 
 _FIRST_WAIT = 0.2
 _STEADY_SECONDS = 10.0
-"""A stream that lasts this long ends a row of failures."""
+"""A stream that lasts this long resets the backoff. The next stream follows without a wait."""
 _CATCH_UP_SECONDS = 0.2
+_LOOK_SECONDS = 0.01
+_RENEWED = 0.8
+"""The next stream is opened after this part of the requested duration of a stream."""
 _MOST_EMPTY_STREAMS = 2
-"""In a row, without any event: then the list is read anew. An idle stream has bookmarks."""
+"""After this many streams in a row without any event, the reflector lists again. A healthy idle
+stream has bookmarks."""
 _LONGEST_LINE = 32 * 2**20
 _SLICE = 100
+_SLICE_SECONDS = 0.005
+"""A slice ends after _SLICE objects or this time. Time counts too, because one policy of a hundred
+units takes longer to read than a hundred pods."""
 
 _log = logging.getLogger(__name__)
 
@@ -45,29 +58,34 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`page` is in objects, the rest in seconds: how long a stream is asked to last, drawn between
-    two bounds, after how long a silence it is given up, and how long a wait may be. The API server
-    sends a bookmark every minute, so a stream that is silent for much longer is dead."""
+    """The limits of a reflector."""
 
     page: int = 500
+    """The size of a page of the list, in objects."""
     stream: tuple[int, int] = (240, 480)
+    """The bounds, in seconds, between which the requested duration of a stream is drawn."""
     silence: float = 150.0
+    """A stream is given up after a silence of this many seconds. The API server sends a bookmark
+    every minute, so a stream that is silent for much longer is dead."""
     longest_wait: float = 5.0
+    """The longest wait between two tries, in seconds."""
 
 
 class Sink(Protocol[T]):
-    """Takes in what the reflector sees, each call in one step of the event loop."""
+    """Receives what the reflector reads. Each call runs in one step of the event loop."""
 
     def put(self, item: T) -> None: ...
 
     def drop(self, item: T) -> None: ...
 
     def keep(self, items: list[T], version: int) -> None:
-        """A complete list at `version`, all of it put before: whatever else is known is gone."""
+        """`items` is the complete list at `version`. `put` was called for each of them before. All
+        other known objects are deleted."""
 
     def unreadable(self, found: Unreadable) -> T | None:
-        """There is such an object, and it does not decode. Returns what stands for it and is put,
-        or None, where it is as if there were none: then the sink has dropped what it knew."""
+        """The object exists and does not decode. Returns the item that replaces it, which is then
+        put. Returns None if the object counts as absent; the sink has then dropped its own entry
+        for it."""
 
 
 class _Event(msgspec.Struct):
@@ -97,10 +115,33 @@ class _ExpiredError(Exception):
     """The version to resume from is no longer kept (410 Gone)."""
 
 
+@dataclass(eq=False, slots=True)
+class _Stream:
+    """One watch request."""
+
+    seconds: int
+    """The requested duration."""
+    task: asyncio.Task[None] | None = None
+    opened: float | None = None
+    """The time when the answer began, or None before that."""
+    renew_at: float = inf
+    """The time from which the next stream is opened."""
+    version: int = 0
+    """The version of its last event."""
+
+    async def end(self) -> None:
+        """Cancels the stream and waits for its end."""
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
+
+
 class Reflector(Generic[T]):
-    """`path` is the collection, such as /api/v1/pods. `decode` turns the JSON of one of its objects
-    into an item; whatever it raises makes the object an unreadable one. `clock` gives seconds and
-    never goes back. `select` are parameters that narrow the collection."""
+    """Keeps `sink` in step with one collection.
+
+    `path` is the path of the collection, such as /api/v1/pods. `decode` turns the JSON of one
+    object into an item; an object for which it raises any exception is unreadable. `clock` returns
+    seconds and never goes back. `select` are query parameters that narrow the collection."""
 
     def __init__(
         self,
@@ -117,13 +158,15 @@ class Reflector(Generic[T]):
         self.synced = asyncio.Event()
         self.relists = 0
         self.trouble = ""
-        """Why the last try failed; empty since the API server was last heard of."""
+        """Why the last try failed. Empty after the next data from the API server."""
         self.unreadable: dict[str, Unreadable] = {}
-        """The objects that do not decode, by uid. As many as there are."""
+        """The objects that do not decode, by uid. Bounded only by the number of objects."""
         self._empty_streams = 0
-        self._version: str | None = None
+        self._version: int | None = None
         self._heard = clock()
-        self._opened: float | None = None
+        self._open: set[_Stream] = set()
+        self._least = 0.0  # what the API server asked for, before the next stream is opened
+        self._slice_ends = 0.0
         self._in_pages = True
         self._session = session
         self._sink = sink
@@ -138,12 +181,22 @@ class Reflector(Generic[T]):
         self._select = select
 
     def is_current(self) -> bool:
-        """Whether a stream is open, for long enough that what had happened before has come."""
-        opened = self._opened
+        """Returns whether a stream has been open for long enough to have delivered all events from
+        before it was opened."""
+        return any(map(self._has_caught_up, self._open))
+
+    def _has_caught_up(self, stream: _Stream) -> bool:
+        opened = stream.opened
         return opened is not None and self._clock() - opened >= _CATCH_UP_SECONDS
 
+    async def _breathe(self, index: int) -> None:
+        """Lets other tasks run in between, at regular intervals in a long loop."""
+        if index % _SLICE == _SLICE - 1 or self._clock() >= self._slice_ends:
+            await asyncio.sleep(0)
+            self._slice_ends = self._clock() + _SLICE_SECONDS
+
     def silence(self) -> float:
-        """Seconds since the API server was last heard of."""
+        """The seconds since the last data from the API server."""
         return self._clock() - self._heard
 
     def _hear(self) -> None:
@@ -151,13 +204,17 @@ class Reflector(Generic[T]):
         self.trouble = ""
 
     async def run(self) -> None:
-        """Never returns. Faults of API server or network are waited out; bugs are raised."""
+        """Never returns. Tries again after faults of the API server or the network. Raises the
+        exceptions of bugs."""
         while True:
             least = 0.0
             try:
                 if self._version is None:
                     self._version = await self._list()
-                await self._watch(self._version)
+                begun = self._clock()
+                await self._watch()
+                if self._clock() - begun > _STEADY_SECONDS:
+                    continue
             except _ExpiredError:
                 _log.info("relisting %s: the watch's version has expired", self.path)
                 self._version = None
@@ -170,7 +227,7 @@ class Reflector(Generic[T]):
                 self.trouble = str(error)
             await asyncio.sleep(max(least, self._backoff.next()))
 
-    async def _list(self) -> str:
+    async def _list(self) -> int:
         """Feeds a complete, consistent list to the sink and returns its version."""
         self.relists += 1
         items: list[T] = []
@@ -183,7 +240,7 @@ class Reflector(Generic[T]):
                 item = self._decoded(raw, unreadable)
                 if item is not None:
                     items.append(item)
-                await _breathe(index)
+                await self._breathe(index)
             if not part.metadata.continue_:
                 break
             params["continue"] = part.metadata.continue_
@@ -192,12 +249,12 @@ class Reflector(Generic[T]):
         self._hear()
         for index, item in enumerate(items):
             self._sink.put(item)
-            await _breathe(index)
+            await self._breathe(index)
         self._sink.keep(items, version)
         self.unreadable = unreadable
         self._empty_streams = 0
         self.synced.set()
-        return part.metadata.resource_version
+        return version
 
     async def _page(self, params: dict[str, str]) -> Page:
         try:
@@ -205,7 +262,8 @@ class Reflector(Generic[T]):
         except ApiError as error:
             if error.status != 410:
                 raise
-            # The list took longer than its version is kept: the next one comes in one piece.
+            # The list took longer than the API server keeps its version: the next list is
+            # requested in one piece.
             self._in_pages = False
             raise _ExpiredError from error
         except msgspec.MsgspecError as error:
@@ -214,14 +272,75 @@ class Reflector(Generic[T]):
             raise NoAnswerError(f"list {self.path}: not a list but a {found.kind[:40]!r}")
         return found
 
-    async def _watch(self, version: str) -> None:
-        """Feeds events to the sink until the stream ends."""
+    async def _watch(self) -> None:
+        """Feeds events to the sink until a stream ends and no other stream can replace it."""
+        current, following = self._start(), None
+        try:
+            while True:
+                await self._wait(current, following)
+                if following is None:
+                    if self._has_ended(current):
+                        return
+                    if self._clock() >= current.renew_at:
+                        following = self._start()
+                elif self._is_over(following):
+                    current.renew_at = self._clock() + max(self._least, self._backoff.next())
+                    following = None
+                elif self._is_over(current) or self._has_caught_up(following):
+                    await current.end()
+                    current, following = following, None
+        finally:
+            for stream in (current, following):
+                if stream is not None:
+                    await stream.end()
+            if self._empty_streams >= _MOST_EMPTY_STREAMS:
+                # The API server may be unable to send the next event, and end each stream there.
+                self._version = None
+
+    def _start(self) -> _Stream:
+        stream = _Stream(self._random.randint(*self.limits.stream))
+        stream.task = asyncio.create_task(self._follow(stream))
+        return stream
+
+    async def _wait(self, current: _Stream, following: _Stream | None) -> None:
+        """Waits until one of the streams ends, or until the next look at them is due."""
+        tasks = {s.task for s in (current, following) if s is not None and s.task is not None}
+        seconds = _CATCH_UP_SECONDS
+        if following is None and current.renew_at < inf:
+            seconds = max(_LOOK_SECONDS, current.renew_at - self._clock())
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+
+    def _has_ended(self, stream: _Stream) -> bool:
+        """Returns whether the stream has ended. Raises the error that has ended it, if it was not
+        ended normally by the API server."""
+        if stream.task is None or not stream.task.done():
+            return False
+        stream.task.result()
+        return True
+
+    def _is_over(self, stream: _Stream) -> bool:
+        """Returns the same as `_has_ended`, but logs an error: there is another stream. If that one
+        ends too, the next request finds out whether the version has expired."""
+        self._least = 0.0
+        try:
+            return self._has_ended(stream)
+        except _ExpiredError:
+            _log.info("%s: the watch's version has expired", self.path)
+        except ApiError as error:
+            _log.warning("%s: %s", self.path, error)
+            self._least = error.retry_after
+        except NoAnswerError as error:
+            _log.warning("%s: %s", self.path, error)
+        return True
+
+    async def _follow(self, stream: _Stream) -> None:
+        """Feeds the events of one stream to the sink until it ends."""
         params = {
             **self._select,
             "watch": "1",
             "allowWatchBookmarks": "true",
-            "resourceVersion": version,
-            "timeoutSeconds": str(self._random.randint(*self.limits.stream)),
+            "resourceVersion": str(self._version),
+            "timeoutSeconds": str(stream.seconds),
         }
         begun = last = self._clock()
         taken = 0
@@ -230,27 +349,26 @@ class Reflector(Generic[T]):
                 self.path, params=params, idle_seconds=self.limits.silence
             ) as content:
                 self._hear()
-                self._opened = self._heard
+                stream.opened = self._heard
+                stream.renew_at = self._heard + _RENEWED * stream.seconds
+                self._open.add(stream)
                 self._empty_streams += 1
                 async for line in _lines(content):
-                    self._take(line)
+                    self._take(line, stream)
                     self._hear()
                     last = self._heard
                     self._empty_streams = 0
-                    await _breathe(taken)
+                    await self._breathe(taken)
                     taken += 1
         except ApiError as error:
             raise (_ExpiredError() if error.status == 410 else error) from error
         finally:
-            self._opened = None
-            if self._empty_streams >= _MOST_EMPTY_STREAMS:
-                # The next event is one that the API server cannot send: it ends the stream at it.
-                self._version = None
+            self._open.discard(stream)
             if last - begun > _STEADY_SECONDS:
                 self._backoff.reset()
 
-    def _take(self, line: bytes) -> None:
-        """Applies one event, and remembers its version: a later watch goes on from there."""
+    def _take(self, line: bytes, stream: _Stream) -> None:
+        """Applies one event and stores its version. A later watch resumes from this version."""
         try:
             event = decoded(line, self._events.decode)
             if event.type == "ERROR":
@@ -258,7 +376,12 @@ class Reflector(Generic[T]):
             version = self._bookmarks.decode(event.object).metadata.resource_version
         except msgspec.MsgspecError as error:
             raise NoAnswerError(f"watch {self.path}: not an event: {error}") from error
-        self._number(version)
+        number = self._number(version)
+        if number < stream.version:
+            raise _ExpiredError  # the API server has gone back, to a backup of its store
+        stream.version = number
+        if self._version is not None and number <= self._version:
+            return  # another stream has delivered it
         match event.type:
             case "ADDED" | "MODIFIED":
                 if (item := self._decoded(event.object, self.unreadable)) is not None:
@@ -272,7 +395,7 @@ class Reflector(Generic[T]):
                 pass
             case other:
                 raise NoAnswerError(f"watch {self.path}: an event of type {other[:40]!r}")
-        self._version = version
+        self._version = number
 
     def _fail(self, status: msgspec.Raw) -> NoReturn:
         failure = msgspec.json.decode(status, type=_Failure)
@@ -287,7 +410,7 @@ class Reflector(Generic[T]):
             raise NoAnswerError(f"{self.path}: {error}") from error
 
     def _decoded(self, raw: msgspec.Raw, unreadable: dict[str, Unreadable]) -> T | None:
-        """What is put. Notes in `unreadable` what does not decode."""
+        """The item to put, or None. Adds an object that does not decode to `unreadable`."""
         item = readable(raw, self._decode)
         if isinstance(item, Unreadable):
             uid = item.identity.uid
@@ -308,20 +431,15 @@ class Reflector(Generic[T]):
         return item
 
     def _forget(self, raw: msgspec.Raw) -> None:
-        """The object can be read, or is gone."""
+        """Removes an object that now decodes, or is deleted, from `unreadable`."""
         if self.unreadable:
             named = decoded(raw, self._named.decode)
             self.unreadable.pop(named.metadata.uid, None)
 
 
-async def _breathe(index: int) -> None:
-    """Lets requests in between, every so often in a long loop."""
-    if index % _SLICE == _SLICE - 1:
-        await asyncio.sleep(0)
-
-
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Whole lines. What follows the last line break is the torn end of a broken stream."""
+    """Yields complete lines. Text after the last line break is dropped: it is an incomplete line of
+    a broken stream."""
     pending = bytearray()
     async for chunk in content.iter_any():
         pending += chunk

@@ -1,11 +1,11 @@
-"""Waiting for a condition that another task may make true."""
+"""Lets a task wait for a condition that another task may make true."""
 
 import asyncio
 from collections.abc import Callable
 
 
 class Signal:
-    """Notified of every change that may make a condition true."""
+    """A signal that is notified of every change that may make a condition true."""
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()
@@ -15,7 +15,7 @@ class Signal:
         changed.set()
 
     async def until(self, condition: Callable[[], bool], seconds: float | None = None) -> bool:
-        """Whether the condition is true, now or within so many seconds."""
+        """Returns whether the condition is true, now or within `seconds`."""
         if condition():
             return True
         try:

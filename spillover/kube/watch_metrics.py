@@ -1,4 +1,4 @@
-"""What the watches of a service say of themselves, in Prometheus' terms."""
+"""The Prometheus metrics of a service's watches."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from spillover.kube.reflector import Reflector
 
 
 class WatchMetrics(Collector):
-    """One series for each watch, by its path."""
+    """Each metric has one series for each watch, labelled with its path."""
 
     def __init__(self, watches: Sequence[Reflector[Any]]) -> None:
         self._watches = watches

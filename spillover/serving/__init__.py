@@ -1,1 +1,1 @@
-"""What every service needs around its handlers: settings, HTTP plumbing, health, logs."""
+"""The parts that all services share: settings, HTTP serving, health, logs."""

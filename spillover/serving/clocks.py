@@ -1,11 +1,12 @@
-"""The clock that leases are measured on."""
+"""The clock for the times of Leases."""
 
 import time
 from collections.abc import Callable
 
 
 def boot_clock() -> Callable[[], float]:
-    """Seconds on a clock that never goes back, and that runs on while the machine sleeps: another
-    replica's Lease does too. Where the system has no such clock, the monotonic one."""
+    """Returns a clock in seconds that never goes back and that also runs while the machine sleeps:
+    the Lease of another replica runs then too. If the system has no such clock, returns the
+    monotonic clock."""
     clock_id = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return lambda: time.clock_gettime(clock_id)

@@ -1,4 +1,4 @@
-"""Serving an aiohttp application as one task."""
+"""Serves an aiohttp application as one task."""
 
 import asyncio
 import ssl
@@ -6,7 +6,8 @@ import ssl
 from aiohttp import web
 
 _KEEP_ALIVE_SECONDS = 120.0
-"""Above the 90 s for which Go's HTTP client keeps an idle connection: the client closes first."""
+"""Longer than the 90 s for which Go's HTTP client keeps an idle connection, so that the client
+closes first."""
 
 
 async def serve(
@@ -18,11 +19,11 @@ async def serve(
     tls: ssl.SSLContext | None = None,
     when: asyncio.Event | None = None,
 ) -> None:
-    """Serves until cancelled, then gives requests under way `drain_seconds` to end. With `tls` it
-    waits for `when`, that there is a certificate.
+    """Serves until it is cancelled. Then requests in progress have `drain_seconds` to end. If
+    `when` is given, serving begins when it is set: with `tls`, when a certificate is loaded.
 
-    A handler runs to its end also when its client hangs up. Bodies are not decompressed: nothing
-    that talks to us compresses, and what a body becomes would be known only afterwards."""
+    A handler runs to its end even if its client closes the connection. Bodies are not decompressed:
+    no client of ours compresses, and the size of a body would be known only after decompression."""
     runner = web.AppRunner(
         app,
         access_log=None,

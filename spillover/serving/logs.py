@@ -10,7 +10,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class JsonFormatter(logging.Formatter):
-    """`ts`, `level`, `logger`, `msg`, then whatever the call passed as `extra`."""
+    """Writes `ts`, `level`, `logger` and `msg`, then the fields that the call passed as `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -26,7 +26,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_up_logs(level: str) -> None:
-    """`level` is a name of the logging module, such as INFO."""
+    """Sets up the root logger. `level` is a name of the logging module, such as INFO."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)

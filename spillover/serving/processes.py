@@ -1,4 +1,4 @@
-"""Running a service's tasks: all together, until one ends or the process is told to stop."""
+"""Runs all tasks of a service until one of them ends or the process is told to stop."""
 
 import asyncio
 import logging
@@ -16,9 +16,9 @@ async def run_together(
     tasks: Mapping[str, Coroutine[object, object, None]],
     before_end: Callable[[], Awaitable[None]] = _nothing,
 ) -> int:
-    """Runs the named tasks until SIGTERM or SIGINT, then cancels them, after `before_end`. Returns
-    the exit status: 0 when told to stop, 1 when a task ended by itself, for half a service is worse
-    than none."""
+    """Runs the named tasks until SIGTERM or SIGINT, then awaits `before_end` and cancels the tasks.
+    Returns the exit status: 0 after a signal, 1 if a task ended by itself. In the second case all
+    other tasks are cancelled at once, because half a service is worse than none."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

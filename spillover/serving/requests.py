@@ -1,4 +1,4 @@
-"""Reading requests with limits, and one format for errors: a status and `{"error": reason}`."""
+"""Reads requests with limits, and writes errors in one format: a status and `{"error": reason}`."""
 
 import asyncio
 import logging
@@ -15,8 +15,9 @@ _log = logging.getLogger(__name__)
 
 
 async def decoded(request: web.Request, decoder: msgspec.json.Decoder[T], seconds: float) -> T:
-    """The request's body, which must be whole within so many seconds. Raises an HTTP 4xx. What a
-    decoder says of a body is raised as it is: MsgspecError, RecursionError or UnicodeError."""
+    """Decodes the body of the request, which must be complete within `seconds`. Raises an HTTP 4xx
+    if it is not. Also raises the errors of the decoder: MsgspecError, RecursionError or
+    UnicodeError."""
     if "Content-Encoding" in request.headers:
         raise web.HTTPUnsupportedMediaType(text="Content-Encoding: none is supported")
     try:
@@ -34,14 +35,14 @@ UNDECODABLE = (msgspec.MsgspecError, RecursionError, UnicodeError)
 
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """One format, also for what nobody has thought of."""
+    """Answers every error in one format, also unexpected exceptions."""
     try:
         return await handler(request)
     except web.HTTPError as error:
         return web.json_response({"error": error.text}, status=error.status, headers=_kept(error))
     except ConnectionError:
-        raise  # nobody is left to be answered
-    except Exception:  # noqa: BLE001 - a bug: logged whole, and answered like any failure
+        raise  # the client has closed the connection
+    except Exception:  # noqa: BLE001 - a bug: logged with traceback, answered like any error
         _log.exception("request failed: %s %s", request.method, request.path)
         return web.json_response({"error": "internal error: see the log"}, status=500)
 
@@ -51,5 +52,5 @@ def json_answer(answer: msgspec.Struct) -> web.Response:
 
 
 def _kept(error: web.HTTPError) -> dict[str, str]:
-    """The headers that belong to a status: which methods a path allows."""
+    """The headers to keep from the error: Allow, which names the methods of a path."""
     return {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}

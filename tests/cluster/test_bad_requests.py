@@ -21,22 +21,17 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wiring import Wired
 
-from builders import NoElection, ack_policy, decision_log, leading, node, virtual
-from extender.app import LARGEST_REQUEST, scheduler_app
-from extender.binding import Binding
-from extender.filtering import Filtering
-from extender.metrics import Metrics
-from extender.preempting import Preempting
+from builders import ack_policy, node, virtual
+from extender.app import LARGEST_REQUEST
 from harness.cluster import Cluster
 from mutations import mutated
 from spillover.api.kubernetes import PodObject
-from spillover.core.cache import SchedulingCache
-from spillover.core.conventions import NodeConventions
-from spillover.core.pods import pod_from_wire
-from spillover.kube.binder import Binder
+from spillover.core.cache.cluster import ClusterCache
+from spillover.core.model.conventions import NodeConventions
+from spillover.core.model.pods import pod_from_wire
 from spillover.kube.credentials import Credentials
-from spillover.kube.readiness import Readiness
 from spillover.kube.session import ApiSession
 from spillover.serving.http import serve
 from subject import Subject
@@ -56,31 +51,12 @@ class Target:
     """The extender's application with a cache of one policy, three nodes and one pod."""
 
     def __init__(self, session: ApiSession) -> None:
-        self.cache = leading(SchedulingCache(CONVENTIONS, time.monotonic, time.time, lambda: 0.5))
+        cluster = ClusterCache(CONVENTIONS, time.monotonic, time.time, lambda: 0.5)
+        wired = Wired(session, cluster)
+        self.scheduler, self.app = wired.scheduler, wired.app
         for each in (node("prepaid-1", pool="prepaid"), node("postpaid-1"), virtual("virtual")):
-            self.cache.put_node(each)
-        self.cache.put_policy(ack_policy({"resource": "eci", "max": 3}))
-        metrics = Metrics(self.cache, ())
-        binder = Binder(session, labels_in_binding=True, clock=time.monotonic)
-        binding = Binding(
-            self.cache,
-            binder,
-            metrics,
-            time.monotonic,
-            Random(1),
-            NoElection(),
-            decision_log(session),
-            time.time,
-        )
-        self.app = scheduler_app(
-            Filtering(self.cache, metrics, decision_log(session)),
-            Preempting(self.cache, metrics),
-            binding,
-            Readiness([]),
-            metrics,
-            time.monotonic,
-            NoElection(),
-        )
+            cluster.put_node(each)
+        cluster.put_policy(ack_policy({"resource": "eci", "max": 3}))
         self.client = aiohttp.ClientSession()
         self.port = _free_port()
         self.requests = self.refused = 0
@@ -100,8 +76,8 @@ class Target:
                     await asyncio.sleep(0.01)
 
     def state(self) -> tuple[int, int, int]:
-        ledger = self.cache.ledger
-        return ledger.reservations(), ledger.bindings(), len(self.cache.waiting)
+        ledger = self.scheduler.cluster.ledger
+        return ledger.reservations(), ledger.bindings(), len(self.scheduler.cluster.waiting)
 
     async def send(
         self, method: str, path: str, body: bytes, headers: dict[str, str]
@@ -240,7 +216,7 @@ async def test_a_client_that_hangs_up_does_not_stop_its_binding(
 ) -> None:
     one = Subject(bare_cluster, namespace, "one", labels={"app": "none"})
     async with target(bare_cluster) as it:
-        it.cache.put_pod(_as_seen(one))
+        it.scheduler.cluster.put_pod(_as_seen(one))
         body = json.dumps(
             {
                 "PodName": "one",
@@ -257,10 +233,10 @@ async def test_a_client_that_hangs_up_does_not_stop_its_binding(
         async with asyncio.timeout(30):
             while await asyncio.to_thread(one.node) != "prepaid-1":  # noqa: ASYNC110 - nor kubectl
                 await asyncio.sleep(0.1)
-            while it.cache.ledger.bindings():  # noqa: ASYNC110 - the ledger tells nobody
+            while it.scheduler.cluster.ledger.bindings():  # noqa: ASYNC110 - the ledger tells nobody
                 await asyncio.sleep(0.02)
         uid = one.now()["metadata"]["uid"]
-        assert it.cache.ledger.is_bound(uid)
+        assert it.scheduler.cluster.ledger.is_bound(uid)
 
 
 # --- by chance -----------------------------------------------------------------------------------
@@ -313,7 +289,7 @@ def test_mutated_requests(bare_cluster: Cluster, namespace: str, *, full: bool) 
         with asyncio.Runner() as runner:
             context = target(bare_cluster)
             it = runner.run(context.__aenter__())
-            it.cache.put_pod(seen)
+            it.scheduler.cluster.put_pod(seen)
 
             async def send(chance: Random) -> None:
                 for _ in range(BATCH):

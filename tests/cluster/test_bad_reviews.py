@@ -16,17 +16,17 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from builders import ack_policy, node, vke_policy
 from mutations import mutated
-from spillover.core.admission import AdmissionDefaults
-from spillover.core.conventions import NodeConventions
-from spillover.core.matching import PolicyIndex
-from spillover.core.nodes import NodeIndex
+from spillover.core.admission.mutate import AdmissionDefaults, NamespaceMarks
+from spillover.core.cache.policy_index import PolicyIndex
+from spillover.core.model.conventions import NodeConventions
+from spillover.core.model.nodes import NodeIndex
 from spillover.kube.binding_keys import PolicyJudge
 from spillover.kube.readiness import Readiness
-from spillover.kube.session import ApiSession
 from webhook.admitting import Admitting
 from webhook.app import admission_app
+from webhook.crowded import CrowdedNamespaces
 from webhook.metrics import Metrics
-from webhook.namespaces import Namespaces
+from webhook.namespaces import Namespace, Namespaces
 from webhook.reviewing import Reviewing
 
 Object = dict[str, Any]
@@ -147,7 +147,7 @@ DOCUMENTS: dict[str, list[Object]] = {
 
 
 @asynccontextmanager
-async def webhook(session: ApiSession) -> AsyncIterator[Client]:
+async def webhook() -> AsyncIterator[Client]:
     policies, nodes, namespaces = PolicyIndex(), NodeIndex(NodeConventions()), Namespaces()
     nodes.put(node("node-0", pool="a"))
     units: list[Object] = [
@@ -156,12 +156,18 @@ async def webhook(session: ApiSession) -> AsyncIterator[Client]:
     ]
     policies.put(ack_policy(*units, name="app"))
     policies.put(vke_policy({"name": "a", "type": "vci"}, name="other", selector={}))
-    namespaces.put(("ns", {"alibabacloud.com/serverless-region-id": "cn-hangzhou"}))
+    namespaces.put(
+        Namespace("ns", NamespaceMarks({"alibabacloud.com/serverless-region-id": "cn-hangzhou"}))
+    )
     app = admission_app(
         Admitting(
-            policies, namespaces, AdmissionDefaults(gpu_models={"nvidia.com/gpu": "A10"}), ()
+            policies,
+            namespaces,
+            CrowdedNamespaces(lambda: 0.0),
+            AdmissionDefaults(gpu_models={"nvidia.com/gpu": "A10"}),
+            (),
         ),
-        Reviewing(policies, nodes, session, PolicyJudge()),
+        Reviewing(policies, nodes, PolicyJudge()),
         Readiness([]),
         Metrics(lambda: 0.0, ()),
     )
@@ -212,8 +218,8 @@ def untouched(before: Object, after: Object) -> None:
     assert after == rest
 
 
-async def test_good_reviews(session: ApiSession) -> None:
-    async with webhook(session) as client:
+async def test_good_reviews() -> None:
+    async with webhook() as client:
         outcomes = []
         for path, documents in DOCUMENTS.items():
             for document in documents:
@@ -231,8 +237,8 @@ OLD = {"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview", "req
     "body",
     [b"", b"{}", b"[" * 100_000, b"\xff", json.dumps(OLD).encode()],
 )
-async def test_what_is_no_review_is_a_400(session: ApiSession, body: bytes) -> None:
-    async with webhook(session) as client:
+async def test_what_is_no_review_is_a_400(body: bytes) -> None:
+    async with webhook() as client:
         for path in PATHS:
             status, answer = await send(client, path, body)
             assert status == 400
@@ -240,12 +246,10 @@ async def test_what_is_no_review_is_a_400(session: ApiSession, body: bytes) -> N
 
 
 @pytest.mark.timeout(3600)  # of the full count
-async def test_mutated_reviews(
-    session: ApiSession, caplog: pytest.LogCaptureFixture, *, full: bool
-) -> None:
+async def test_mutated_reviews(caplog: pytest.LogCaptureFixture, *, full: bool) -> None:
     chance = Random(SEED)
     outcomes: Counter[str] = Counter()
-    async with webhook(session) as client:
+    async with webhook() as client:
         for _ in range(100_000 if full else 3_000):
             path = chance.choice([PATHS[0], PATHS[0], *PATHS])
             body = mutated(chance, chance.choice(DOCUMENTS[path]))
@@ -254,3 +258,23 @@ async def test_mutated_reviews(
     print(f"{outcomes.total()} reviews: {dict(outcomes)}")
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
     assert min(outcomes[each] for each in ("patched", "allowed", "refused", "unreadable")) > 0
+
+
+DEPTH = 20_000
+"""More than any version of Python follows."""
+
+
+def deep_review(new: Object, old: Object) -> bytes:
+    document = review("ResourcePolicy", "scheduling.alibabacloud.com", "UPDATE", new, old)
+    deep = '{"f":' * DEPTH + "0" + "}" * DEPTH
+    return json.dumps(document).replace('"DEEP"', deep).encode()
+
+
+async def test_a_policy_that_was_stored_deep_can_be_mended_and_deleted() -> None:
+    deep = {**ACK, "spec": {**ACK["spec"], "more": "DEEP"}}
+    leaving = {**deep, "metadata": {**ACK["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    async with webhook() as client:
+        for new, old, allowed in ((deep, ACK, False), (ACK, deep, True), (leaving, deep, True)):
+            status, answer = await send(client, PATHS[1], deep_review(new, old))
+            assert status == 200
+            assert answer["response"]["allowed"] is allowed

@@ -7,23 +7,20 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 
 import msgspec
 import pytest
+from wiring import Wired
 
-from builders import NoElection, ack_policy, decision_log, leading, virtual
-from extender.binding import Binding
-from extender.metrics import Metrics
+from builders import ack_policy, virtual
 from harness.cluster import Cluster
 from harness.proxy import Fate, Proxy
 from spillover.api.extender import BindArgs
 from spillover.api.kubernetes import PodObject
-from spillover.core.cache import SchedulingCache
-from spillover.core.conventions import NodeConventions
-from spillover.core.pods import pod_from_wire
-from spillover.core.policy import Policy, UnitKey
-from spillover.kube.binder import Binder
+from spillover.core.cache.cluster import ClusterCache
+from spillover.core.model.conventions import NodeConventions
+from spillover.core.model.pods import pod_from_wire
+from spillover.core.model.policy import Policy, UnitKey
 from spillover.kube.session import ApiSession
 from subject import Subject, always, bindings, through_a_proxy
 
@@ -35,26 +32,16 @@ class Extender:
 
     def __init__(self, session: ApiSession, policy: Policy) -> None:
         self.policy = policy
-        self.cache = leading(SchedulingCache(CONVENTIONS, time.monotonic, time.time, lambda: 0.5))
-        self.cache.put_node(virtual("node-0"))
-        self.cache.put_policy(policy)
-        binder = Binder(session, labels_in_binding=True, clock=time.monotonic)
-        metrics = Metrics(self.cache, ())
-        self.binding = Binding(
-            self.cache,
-            binder,
-            metrics,
-            time.monotonic,
-            Random(1),
-            NoElection(),
-            decision_log(session),
-            time.time,
-        )
+        cluster = ClusterCache(CONVENTIONS, time.monotonic, time.time, lambda: 0.5)
+        wired = Wired(session, cluster)
+        self.scheduler, self.binding = wired.scheduler, wired.binding
+        self.scheduler.cluster.put_node(virtual("node-0"))
+        self.scheduler.cluster.put_policy(policy)
 
     def see(self, subject: Subject) -> None:
         """What the watch would show now."""
         wire = msgspec.json.decode(json.dumps(subject.now()), type=PodObject)
-        self.cache.put_pod(pod_from_wire(wire))
+        self.scheduler.cluster.put_pod(pod_from_wire(wire))
 
     async def bind(self, subject: Subject, seconds: float = 5.0) -> str:
         uid = subject.now()["metadata"]["uid"]
@@ -63,11 +50,11 @@ class Extender:
 
     def taken(self) -> int:
         key = UnitKey(self.policy.key, self.policy.units[0].identity)
-        return self.cache.ledger.usage(key, besides="").pods
+        return self.scheduler.cluster.ledger.usage(key, besides="").pods
 
     async def settled(self) -> None:
         async with asyncio.timeout(30):
-            while self.cache.ledger.bindings():  # noqa: ASYNC110 - the ledger tells nobody
+            while self.scheduler.cluster.ledger.bindings():  # noqa: ASYNC110 - the ledger tells nobody
                 await asyncio.sleep(0.02)
 
 

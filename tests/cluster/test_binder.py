@@ -13,9 +13,9 @@ from harness.proxy import Fate, Proxy
 from spillover.api.kubernetes import Taint
 from spillover.kube.binder import (
     Binder,
-    Bound,
     Busy,
     Changed,
+    Confirmed,
     Refused,
     Unknown,
     labels_in_binding,
@@ -37,7 +37,7 @@ def binder(session: ApiSession) -> Binder:
 
 async def test_node_labels_and_annotations_in_one_write(subject: Subject, binder: Binder) -> None:
     order = subject.order()
-    assert await binder.bind(order) == Bound()
+    assert await binder.bind(order) == Confirmed()
     pod = subject.now()
     assert pod["spec"]["nodeName"] == "node-0"
     assert pod["metadata"]["labels"] == {"tier": "eci"}
@@ -49,7 +49,7 @@ async def test_binding_again_what_is_bound_as_ordered_is_success(
 ) -> None:
     order = subject.order()
     await binder.bind(order)
-    assert await binder.bind(order) == Bound()
+    assert await binder.bind(order) == Confirmed()
     elsewhere = await binder.bind(replace(order, node="node-1"))
     assert isinstance(elsewhere, Refused)
     assert elsewhere.reason == "the pod is bound"
@@ -97,7 +97,7 @@ async def test_a_binding_whose_answer_is_lost_is_found(
     proxy.fate = bindings(Fate.LOSE_ANSWER)
     order = subject.order()
     assert await binder.bind(order) == Unknown(order.version)
-    assert await binder.fence(order, order.version) == Bound()
+    assert await binder.fence(order, order.version) == Confirmed()
 
 
 async def test_a_binding_that_never_arrived_is_known_not_to(
@@ -145,7 +145,7 @@ async def test_a_toleration_of_an_evicting_taint_is_written_before(
     subject = Subject(bare_cluster, namespace, tolerations=[own])
     before = subject.now()["spec"]["tolerations"]
     order = subject.order(tolerate=(Taint("virtual-kubelet.io/provider", "", "NoExecute"),))
-    assert await binder.bind(order) == Bound()
+    assert await binder.bind(order) == Confirmed()
     assert subject.now()["spec"]["tolerations"] == [
         *before,
         {"key": "virtual-kubelet.io/provider", "operator": "Equal", "effect": "NoExecute"},
@@ -170,7 +170,7 @@ async def test_the_version_is_read_before_the_first_binding(
         binder = Binder(nobody, labels_in_binding=None, clock=time.monotonic)
         assert await binder.bind(order) == Busy(order.version)
     binder = Binder(session, labels_in_binding=None, clock=time.monotonic)
-    assert await binder.bind(order) == Bound()
+    assert await binder.bind(order) == Confirmed()
     assert subject.now()["metadata"]["labels"]["tier"] == "eci"
 
 
@@ -195,7 +195,7 @@ async def test_old_api_servers_get_the_labels_in_a_patch_before(old_cluster: Clu
         assert subject.now()["metadata"]["labels"] == {"app": "app", "tier": "eci", "extra": "x"}
         # Another unit: what the first one left is undone, the pod's own label is its own again.
         order = subject.order(labels={"base": "yes"})
-        assert await binder.bind(order) == Bound()
+        assert await binder.bind(order) == Confirmed()
     pod = subject.now()
     assert pod["spec"]["nodeName"] == "node-0"
     assert pod["metadata"]["labels"] == {"app": "app", "tier": "mine", "base": "yes"}

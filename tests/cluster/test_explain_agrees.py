@@ -16,31 +16,28 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from wiring import Wired
 
-from builders import NoElection, decision_log, leading
-from extender.app import scheduler_app
-from extender.binding import Binding
-from extender.filtering import Filtering
-from extender.metrics import Metrics
-from extender.preempting import Preempting
 from extender.watching import reflectors
 from harness import scenes
 from harness.cluster import Cluster, Options, running
 from harness.places import MANIFESTS
 from spillover.cli.snapshot import take
 from spillover.controller.statuses import Statuses
-from spillover.core.cache import SchedulingCache
-from spillover.core.conventions import NodeConventions
+from spillover.core.cache.cluster import ClusterCache
+from spillover.core.cache.unschedulable import Bounds
 from spillover.core.dialects import load
-from spillover.core.explain import PodReport, Verdict, explain_pod
-from spillover.core.policy import Policy
-from spillover.kube.binder import Binder
+from spillover.core.model.conventions import NodeConventions
+from spillover.core.model.policy import Policy
+from spillover.core.reporting.explain import PodExplanation, Verdict, explain_pod
+from spillover.core.scheduler import Scheduler
 from spillover.kube.credentials import Credentials
-from spillover.kube.readiness import Readiness
 from spillover.kube.session import ApiSession
 
 Object = dict[str, Any]
 BATCH = 25
+CONVENTIONS = NodeConventions(schedulers=frozenset({"nobody"}))
+"""Of the extender, and of whoever explains: no scheduler runs that could place the pods."""
 TEAM = {"key": "team", "value": "x", "effect": "NoSchedule"}
 HIGH = "explain-agrees-high"
 FINALIZER = "spillover.dev/test"
@@ -384,69 +381,52 @@ class Stage:
 @asynccontextmanager
 async def extender(
     session: ApiSession,
-) -> AsyncIterator[tuple[SchedulingCache, TestClient[Any, Any]]]:
+) -> AsyncIterator[tuple[Scheduler, TestClient[Any, Any]]]:
     """The extender's application on watches of the API server."""
-    conventions = NodeConventions(schedulers=frozenset({"nobody"}))
-    cache = leading(SchedulingCache(conventions, time.monotonic, time.time, lambda: 0.5))
+    # In a crowd all are told the same: here each is to be told its own reason.
+    cluster = ClusterCache(
+        CONVENTIONS, time.monotonic, time.time, lambda: 0.5, Bounds(tried=10_000)
+    )
     watches = reflectors(
         session,
-        cache,
+        cluster,
         Statuses(session, lambda: datetime.now(UTC)),
         "default",
         Random(1),
         time.monotonic,
     )
-    metrics = Metrics(cache, watches)
-    binder = Binder(session, labels_in_binding=True, clock=time.monotonic)
-    app = scheduler_app(
-        Filtering(cache, metrics, decision_log(session)),
-        Preempting(cache, metrics),
-        Binding(
-            cache,
-            binder,
-            metrics,
-            time.monotonic,
-            Random(1),
-            NoElection(),
-            decision_log(session),
-            time.time,
-        ),
-        Readiness(watches),
-        metrics,
-        time.monotonic,
-        NoElection(),
-    )
+    wired = Wired(session, cluster, watches)
     tasks = [asyncio.create_task(watch.run()) for watch in watches]
     try:
-        async with TestClient(TestServer(app)) as client:
-            yield cache, client
+        async with TestClient(TestServer(wired.app)) as client:
+            yield wired.scheduler, client
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def seen(cache: SchedulingCache, stage: Stage, versions: dict[str, int]) -> None:
+async def seen(scheduler: Scheduler, stage: Stage, versions: dict[str, int]) -> None:
     """Waits until the extender has read the batch: pods at their versions, and all policies."""
     async with asyncio.timeout(30):
         while True:
-            pods = {pod.name: pod.version for pod in cache.pods_of(stage.namespace)}
+            pods = {pod.name: pod.version for pod in scheduler.cluster.pods_of(stage.namespace)}
             listed = await stage.session.request(
                 "GET", f"/apis/apps/v1/namespaces/{stage.namespace}/deployments"
             )
-            policies = len(cache.policies.of_namespace(stage.namespace))
+            policies = len(scheduler.cluster.policies.of_namespace(stage.namespace))
             owners = {item["metadata"]["uid"] for item in json.loads(listed)["items"]}
             if (
                 all(pods.get(name, 0) >= version for name, version in versions.items())
                 and pods.keys() == versions.keys()
                 and policies == stage.policies
-                and owners <= cache.workloads.uids("deployments")
+                and owners <= scheduler.cluster.workloads.uids("deployments")
             ):
                 return
             await asyncio.sleep(0.02)
 
 
-def agree(staged: Staged, report: PodReport, answer: Object) -> None:
+def agree(staged: Staged, report: PodExplanation, answer: Object) -> None:
     """The answer of filter and the report say the same."""
     offered = staged.offered()
     placed = answer.get("NodeNames") or []
@@ -497,14 +477,14 @@ async def test_filter_and_explain_never_disagree(zoo: Cluster, *, full: bool) ->
     loop = asyncio.get_running_loop()
     async with (
         ApiSession(Credentials(zoo.kubeconfig)) as session,
-        extender(session) as (cache, client),
+        extender(session) as (scheduler, client),
     ):
         stage = Stage(session, "default")
 
         async def batch(examples: list[Object]) -> None:
             staged = await stage.put(examples)
             try:
-                await compare_all(stage, staged, cache, client, counts)
+                await compare_all(stage, staged, scheduler, client, counts)
             finally:
                 await stage.clear(staged)
 
@@ -527,7 +507,7 @@ async def test_filter_and_explain_never_disagree(zoo: Cluster, *, full: bool) ->
 async def compare_all(
     stage: Stage,
     staged: list[Staged],
-    cache: SchedulingCache,
+    scheduler: Scheduler,
     client: TestClient[Any, Any],
     counts: Counter[str],
 ) -> None:
@@ -535,9 +515,11 @@ async def compare_all(
         await stage.session.request("GET", f"/api/v1/namespaces/{stage.namespace}/pods")
     )["items"]
     await seen(
-        cache, stage, {p["metadata"]["name"]: int(p["metadata"]["resourceVersion"]) for p in pods}
+        scheduler,
+        stage,
+        {p["metadata"]["name"]: int(p["metadata"]["resourceVersion"]) for p in pods},
     )
-    snapshot = await take(stage.session, stage.namespace, NodeConventions(), time.time())
+    snapshot = await take(stage.session, stage.namespace, CONVENTIONS, time.time())
     wire = {pod["metadata"]["name"]: pod for pod in pods}
     for each in staged:
         subject = snapshot.pod(f"{each.name}-subject")

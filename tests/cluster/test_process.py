@@ -74,6 +74,15 @@ async def test_a_task_that_ends_ends_the_process_with_the_reason(bare_cluster: C
     assert "address already in use" in reason["error"]
 
 
+def is_stopped(process: int) -> bool:
+    """Whether each of its threads is: they stop one after the other."""
+    states = (
+        file.read_text().rpartition(")")[2].split()[0]
+        for file in Path(f"/proc/{process}/task").glob("*/stat")
+    )
+    return all(state == "T" for state in states)
+
+
 async def test_ready_means_synced_and_alive_means_that_the_loop_turns(
     bare_cluster: Cluster,
 ) -> None:
@@ -84,6 +93,9 @@ async def test_ready_means_synced_and_alive_means_that_the_loop_turns(
         assert (status, text.partition(" of ")[0]) == (503, "the first list")
         assert "resourcepolicies is not complete" in text
         it.process.send_signal(signal.SIGSTOP)
+        async with asyncio.timeout(10):
+            while not is_stopped(it.process.pid):  # noqa: ASYNC110 - the kernel tells nobody
+                await asyncio.sleep(0.01)
         try:
             await it.probe("/healthz", seconds=1.0)
         except TimeoutError:

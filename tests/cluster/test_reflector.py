@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from harness.cluster import Cluster, Options, running
-from harness.proxy import Answer, Cut, Fate, From, Request, Silence, Treatment
+from harness.proxy import Answer, Cut, Fate, From, Proxy, Request, Silence, Treatment
 from spillover.kube.reading import Unreadable
 from spillover.kube.reflector import Limits, Reflector
 from spillover.kube.session import ApiSession
@@ -114,6 +114,40 @@ async def test_it_lists_in_pages(
         assert {n: o.get("data") for n, o in mirror.objects.items()} == fresh(
             bare_cluster, namespace
         )
+
+
+CHANGES_PER_SECOND = 50
+
+
+async def test_a_watch_is_renewed_without_a_gap(
+    bare_cluster: Cluster, namespace: str, tmp_path: Path, *, full: bool
+) -> None:
+    """While a watch is current, neither filter nor bind waits for it."""
+    renewals = 20 if full else 4
+    bare_cluster.kubectl("wait", "--for=create", "cm/kube-root-ca.crt", "-n", namespace)
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    async with (
+        through_a_proxy(bare_cluster, tmp_path) as (proxy, session),
+        mirroring(session, namespace, Limits(stream=(3, 3))) as (mirror, reflector),
+    ):
+        async with asyncio.timeout(30):
+            while not reflector.is_current():  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.02)
+        before, number, begun = watches(proxy), 0, time.monotonic()
+        while watches(proxy) < before + renewals:
+            await session.request("POST", path, body=config_map(namespace, f"cm-{number}", "a"))
+            assert reflector.is_current(), f"after {number} changes"
+            number += 1
+            await asyncio.sleep(max(0.0, begun + number / CHANGES_PER_SECOND - time.monotonic()))
+        took = time.monotonic() - begun
+        print(f"{renewals} renewals in {took:.0f} s, current throughout {number} changes")
+        await mirror.becomes(await asyncio.to_thread(fresh, bare_cluster, namespace))
+        assert reflector.relists == 1
+        assert took > renewals  # they were renewed for their time, not for a fault
+
+
+def watches(proxy: Proxy) -> int:
+    return sum(1 for _, request in proxy.requests if request.is_watch)
 
 
 REQUESTS_IN_TEN_SECONDS = 30

@@ -22,14 +22,15 @@ from harness.cluster import Cluster, Options, running
 from harness.places import MANIFESTS
 from harness.proxy import Answer, Fate, Lag, Proxy, Request, Treatment
 from spillover.controller.pod_writer import PodWriter
-from spillover.controller.rounds import Rounds
+from spillover.controller.reconciler import Reconciler
 from spillover.controller.statuses import Statuses
 from spillover.controller.unit_series import UnitSeries
-from spillover.core.cache import SchedulingCache
-from spillover.core.conventions import NodeConventions
-from spillover.core.pods import Pod
-from spillover.core.status import report
-from spillover.core.upkeep import Upkeep
+from spillover.core.cache.cluster import ClusterCache
+from spillover.core.model.conventions import NodeConventions
+from spillover.core.model.pods import Pod
+from spillover.core.reporting.desired_annotations import DesiredAnnotations
+from spillover.core.reporting.status import report
+from spillover.core.scheduler import Scheduler
 from spillover.kube.credentials import Credentials
 from spillover.kube.session import ApiSession
 from subject import always, through_a_proxy
@@ -48,16 +49,18 @@ class Place:
     cluster: Cluster
     namespace: str
     proxy: Proxy
-    cache: SchedulingCache
-    rounds: Rounds
+    scheduler: Scheduler
+    rounds: Reconciler
     series: UnitSeries
     failures: list[str]
     statuses: Statuses
 
     def is_said(self) -> bool:
         """Whether every policy has the status that it should have, for all that is known here."""
-        every = self.cache.policies.all()
-        return all(self.statuses.wanted(report(self.cache, each)) is None for each in every)
+        every = self.scheduler.cluster.policies.all()
+        return all(
+            self.statuses.wanted(report(self.scheduler.cluster, each)) is None for each in every
+        )
 
     def policy(self, name: str, most: int = 9) -> None:
         units = [{"resource": "ecs", "max": most}]
@@ -143,13 +146,15 @@ async def rounds_of(
     cluster: Cluster, namespace: str, proxy: Proxy, session: ApiSession, watched: ApiSession
 ) -> AsyncIterator[Place]:
     """Writes go through `session`, and so to the proxy; watches through `watched`."""
-    cache = leading(SchedulingCache(NodeConventions(), time.monotonic, time.time, lambda: 0.5))
+    scheduler = leading(
+        Scheduler(ClusterCache(NodeConventions(), time.monotonic, time.time, lambda: 0.5))
+    )
     statuses = Statuses(session, lambda: datetime.now(UTC))
     series = UnitSeries(lambda: True)
     writer = PodWriter(session, lambda _: None, at_once=3)
     failures: list[str] = []
-    rounds = Rounds(
-        cache,
+    rounds = Reconciler(
+        scheduler.cluster,
         statuses,
         series,
         writer,
@@ -158,13 +163,13 @@ async def rounds_of(
         time.monotonic,
         Random(1),
     )
-    watches = reflectors(watched, cache, statuses, "default", Random(1), time.monotonic)
+    watches = reflectors(watched, scheduler.cluster, statuses, "default", Random(1), time.monotonic)
     tasks = [asyncio.create_task(watch.run()) for watch in watches]
     tasks.append(asyncio.create_task(rounds.run()))
     try:
         for watch in watches:
             await asyncio.wait_for(watch.synced.wait(), 20)
-        yield Place(cluster, namespace, proxy, cache, rounds, series, failures, statuses)
+        yield Place(cluster, namespace, proxy, scheduler, rounds, series, failures, statuses)
         assert not any(task.done() for task in tasks)
     finally:
         for task in tasks:
@@ -218,14 +223,14 @@ async def test_what_changes_while_a_status_is_being_written_is_written_next(
 async def test_a_bug_that_one_pod_brings_out_stays_with_it(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = Upkeep.wanted
+    wanted = DesiredAnnotations.wanted
 
-    def fails(upkeep: Upkeep, pod: Pod) -> dict[str, str | None]:
+    def fails(upkeep: DesiredAnnotations, pod: Pod) -> dict[str, str | None]:
         if pod.name == "app-2":
             raise RuntimeError("a bug")
         return wanted(upkeep, pod)
 
-    monkeypatch.setattr(Upkeep, "wanted", fails)
+    monkeypatch.setattr(DesiredAnnotations, "wanted", fails)
     place.policy("app", most=40)
     place.pods("app", 40)
     await until(lambda: sum(cost == "100" for cost in place.costs("app").values()) == 39)

@@ -17,11 +17,12 @@ from harness.cluster import Cluster
 from harness.proxy import Answer, Fate, Proxy, Request, Treatment
 from spillover.controller.leading import Leading
 from spillover.controller.sweep import Sweep
-from spillover.core.cache import SchedulingCache
-from spillover.core.conventions import NodeConventions
-from spillover.core.pods import EPOCH_ANNOTATION, POLICY_ANNOTATION, UNIT_ANNOTATION
-from spillover.core.policy import Policy, UnitKey
-from spillover.core.tenure import DRAINED, OPEN, EpochRecord, Lease, Tenure
+from spillover.core.cache.cluster import ClusterCache
+from spillover.core.model.conventions import NodeConventions
+from spillover.core.model.pods import EPOCH_ANNOTATION, POLICY_ANNOTATION, UNIT_ANNOTATION
+from spillover.core.model.policy import Policy, UnitKey
+from spillover.core.scheduler import Scheduler
+from spillover.core.takeover import DRAINED, OPEN, EpochRecord, Lease, Tenure
 from spillover.kube.epochs import NAME, Epochs
 from spillover.kube.readiness import Readiness
 from spillover.kube.session import ApiSession
@@ -42,7 +43,7 @@ class Place:
     proxy: Proxy
     session: ApiSession
     policy: Policy
-    cache: SchedulingCache
+    scheduler: Scheduler
     leading: Leading
     epochs: Epochs
 
@@ -51,7 +52,7 @@ class Place:
 
     def taken(self) -> int:
         key = UnitKey(self.policy.key, self.policy.units[0].identity)
-        return self.cache.ledger.usage(key, besides="").pods
+        return self.scheduler.cluster.ledger.usage(key, besides="").pods
 
     @asynccontextmanager
     async def leads(self) -> AsyncIterator[None]:
@@ -76,9 +77,9 @@ async def place(bare_cluster: Cluster, namespace: str, tmp_path: Path) -> AsyncI
     clock = asyncio.get_running_loop().time
     async with through_a_proxy(bare_cluster, tmp_path) as (proxy, session):
         conventions = NodeConventions(schedulers=frozenset({SCHEDULER}))
-        cache = SchedulingCache(conventions, clock, clock, lambda: 0.5)
-        cache.put_node(virtual("node-0"))
-        cache.put_policy(policy)
+        scheduler = Scheduler(ClusterCache(conventions, clock, clock, lambda: 0.5))
+        scheduler.cluster.put_node(virtual("node-0"))
+        scheduler.cluster.put_policy(policy)
         changed, chance = Signal(), Random(1)
         tenure = Tenure("us", clock, clock)
         lease = Lease("us_1", 0.0, inf, inf)
@@ -87,10 +88,10 @@ async def place(bare_cluster: Cluster, namespace: str, tmp_path: Path) -> AsyncI
         async def read_lease() -> Lease:
             return lease
 
-        sweep = Sweep(cache, session, [SCHEDULER], changed, clock, chance)
+        sweep = Sweep(scheduler.cluster, session, [SCHEDULER], changed, clock, chance)
         epochs = Epochs(session, namespace)
         leading = Leading(
-            cache,
+            scheduler.cluster,
             tenure,
             epochs,
             sweep,
@@ -102,7 +103,7 @@ async def place(bare_cluster: Cluster, namespace: str, tmp_path: Path) -> AsyncI
             clock,
             chance,
         )
-        yield Place(bare_cluster, namespace, proxy, session, policy, cache, leading, epochs)
+        yield Place(bare_cluster, namespace, proxy, session, policy, scheduler, leading, epochs)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -118,9 +119,9 @@ def epoch_of(subject: Subject) -> str:
 async def test_a_takeover_sweeps_opens_and_says_so(place: Place) -> None:
     one = place.subject("one")
     async with place.leads():
-        await until(lambda: place.cache.term.is_open)
+        await until(lambda: place.scheduler.cluster.term.is_open)
         await until(lambda: place.record()["data"]["state"] == OPEN)
-    assert epoch_of(one) == str(place.cache.term.epoch)
+    assert epoch_of(one) == str(place.scheduler.cluster.term.epoch)
 
 
 async def test_what_the_one_before_has_bound_counts_though_no_watch_has_shown_it(
@@ -139,7 +140,7 @@ async def test_what_the_one_before_has_bound_counts_though_no_watch_has_shown_it
     }
     await place.session.request("POST", f"{order.path}/binding", body=body)
     async with place.leads():
-        await until(lambda: place.cache.term.is_open)
+        await until(lambda: place.scheduler.cluster.term.is_open)
         assert place.taken() == 1
 
 
@@ -153,21 +154,21 @@ async def test_a_patch_that_is_undone_is_none(place: Place) -> None:
 
     place.proxy.fate = undone
     async with place.leads():
-        await until(lambda: place.cache.term.is_open)
-        assert [pod.name for pod in place.cache.ledger.doubted()] == ["one"]
+        await until(lambda: place.scheduler.cluster.term.is_open)
+        assert [pod.name for pod in place.scheduler.cluster.ledger.doubted()] == ["one"]
         assert place.taken() == 1
         place.proxy.fate = always(Fate.PASS)
-        await until(lambda: not place.cache.ledger.doubted())
+        await until(lambda: not place.scheduler.cluster.ledger.doubted())
         assert place.taken() == 0
-    assert epoch_of(one) == str(place.cache.term.epoch)
+    assert epoch_of(one) == str(place.scheduler.cluster.term.epoch)
 
 
 @pytest.mark.parametrize("written", ["9" * 15, "9" * 5000, "tomorrow"])
 async def test_an_epoch_that_a_user_has_written_is_overwritten(place: Place, written: str) -> None:
     before = place.subject("before", annotations={EPOCH_ANNOTATION: written})
     async with place.leads():
-        await until(lambda: place.cache.term.is_open)
-        epoch = str(place.cache.term.epoch)
+        await until(lambda: place.scheduler.cluster.term.is_open)
+        epoch = str(place.scheduler.cluster.term.epoch)
         assert epoch_of(before) == epoch
 
 
@@ -188,7 +189,7 @@ async def test_who_is_outpaced_before_the_last_pass_starts_anew(place: Place) ->
 
     place.proxy.fate = outpaced
     async with place.leads():
-        await until(lambda: place.cache.term.is_open)
+        await until(lambda: place.scheduler.cluster.term.is_open)
         await until(lambda: place.record()["data"]["process"] == "me")
     assert writes == ["sweeping", "sweeping", "sweeping", "sweeping", "open"]
 
@@ -201,4 +202,4 @@ async def test_who_stops_in_order_says_that_nothing_is_under_way(
         await until(lambda: "leading" in caplog.messages)
         await place.leading.stop(10)
     assert place.record()["data"]["state"] == DRAINED
-    assert place.cache.term.epoch == 0
+    assert place.scheduler.cluster.term.epoch == 0

@@ -12,23 +12,17 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from wiring import Wired
 
-from builders import NoElection, ack_policy, decision_log, leading, node, pod, virtual
-from extender.app import scheduler_app
-from extender.binding import Binding
-from extender.filtering import Filtering
-from extender.metrics import Metrics
-from extender.preempting import Preempting
-from spillover.core.cache import SchedulingCache
-from spillover.core.conventions import NodeConventions
-from spillover.core.policy import Policy, UnitKey
-from spillover.kube.binder import Binder
+from builders import ack_policy, node, pod, virtual
+from spillover.core.cache.cluster import ClusterCache
+from spillover.core.model.conventions import NodeConventions
+from spillover.core.model.policy import Policy, UnitKey
 from spillover.kube.credentials import Credentials
-from spillover.kube.readiness import Readiness
 from spillover.kube.reading import Unreadable
 from spillover.kube.reflector import Reflector
 from spillover.kube.session import ApiSession
-from spillover.serving.health import health_app
+from spillover.serving.health import Health, health_app
 
 RECORDED = Path(__file__).parent / "recorded"
 FILTER = (RECORDED / "filter-1.36.json").read_bytes()
@@ -55,56 +49,46 @@ class Extender:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.cache = leading(
-            SchedulingCache(NodeConventions(), time.monotonic, time.time, lambda: 0.5)
-        )
-        metrics = Metrics(self.cache, ())
         session = ApiSession(Credentials())
-        binder = Binder(session, labels_in_binding=True, clock=time.monotonic)
-        binding = Binding(
-            self.cache,
-            binder,
-            metrics,
-            time.monotonic,
-            Random(1),
-            NoElection(),
-            decision_log(session),
-            time.time,
-        )
         self.watch = Reflector(
             session, "/api/v1/pods", bytes, Unused(), Random(1), lambda: self.now
         )  # never run: it stands for the first list and the last word of the API server
         self.watch.synced.set()
-        ready = Readiness([self.watch])
-        filtering = Filtering(self.cache, metrics, decision_log(session))
-        self.client = TestClient(
+        cluster = ClusterCache(NodeConventions(), time.monotonic, time.time, lambda: 0.5)
+        wired = Wired(session, cluster, [self.watch])
+        self.scheduler = wired.scheduler
+        self.client = TestClient(TestServer(wired.app))
+        self.health = TestClient(
             TestServer(
-                scheduler_app(
-                    filtering,
-                    Preempting(self.cache, metrics),
-                    binding,
-                    ready,
-                    metrics,
-                    time.monotonic,
-                    NoElection(),
+                health_app(
+                    Health(wired.ready.obstacle, wired.metrics.registry),
+                    asyncio.get_running_loop(),
                 )
             )
         )
-        self.health = TestClient(TestServer(health_app(ready.obstacle, metrics.registry)))
 
     async def post(self, path: str, body: bytes) -> tuple[int, Any]:
         async with self.client.post(path, data=body, headers=JSON) as answer:
             return answer.status, json.loads(await answer.read())
+
+    async def until_ready(self) -> None:
+        """An answer is given again for a moment."""
+        async with asyncio.timeout(10):
+            while True:
+                async with self.health.get("/readyz") as ready:
+                    if ready.status == 200:
+                        return
+                await asyncio.sleep(0.02)
 
 
 @pytest.fixture
 async def extender() -> AsyncIterator[Extender]:
     extender = Extender()
     for each in ("prepaid-1", "prepaid-2"):
-        extender.cache.put_node(node(each, pool="prepaid"))
+        extender.scheduler.cluster.put_node(node(each, pool="prepaid"))
     for each in ("postpaid-1", "postpaid-2"):
-        extender.cache.put_node(node(each, pool="postpaid"))
-    extender.cache.put_node(virtual("virtual"))
+        extender.scheduler.cluster.put_node(node(each, pool="postpaid"))
+    extender.scheduler.cluster.put_node(virtual("virtual"))
     async with extender.client, extender.health:
         yield extender
 
@@ -121,18 +105,20 @@ def inference(**unit: Any) -> Policy:
 
 async def test_filter_answers_a_subset_of_the_names_and_reserves(extender: Extender) -> None:
     policy = inference(max=0)
-    extender.cache.put_policy(policy)
+    extender.scheduler.cluster.put_policy(policy)
     status, answer = await extender.post("/filter", FILTER)
     assert status == 200
     assert answer == {"NodeNames": ["prepaid-1", "prepaid-2"]}
-    taken = extender.cache.ledger.usage(UnitKey(policy.key, policy.units[1].identity), "").pods
+    taken = extender.scheduler.cluster.ledger.usage(
+        UnitKey(policy.key, policy.units[1].identity), ""
+    ).pods
     assert taken == 1
 
 
 async def test_filter_gives_every_rejected_node_its_reason_and_no_error(extender: Extender) -> None:
     policy = inference(max=0)
-    extender.cache.put_policy(policy)
-    extender.cache.place(
+    extender.scheduler.cluster.put_policy(policy)
+    extender.scheduler.place(
         pod("first", namespace="default", labels={"app": "inference"}), ["prepaid-1"]
     )
     status, answer = await extender.post("/filter", FILTER)
@@ -161,7 +147,7 @@ async def test_a_pod_without_a_policy_passes(extender: Extender) -> None:
 async def test_a_pod_that_is_bound_already_is_a_scheduler_error_not_a_rejection(
     extender: Extender,
 ) -> None:
-    extender.cache.put_pod(pod(UID, namespace="default", node="prepaid-1"))
+    extender.scheduler.cluster.put_pod(pod(UID, namespace="default", node="prepaid-1"))
     assert await extender.post("/filter", FILTER) == (200, {"Error": "the pod is bound already"})
     assert await extender.post("/bind", BIND) == (200, {"Error": "the pod is bound already"})
 
@@ -181,7 +167,7 @@ async def test_bad_requests_are_answered_with_what_is_wrong(
     status, answer = await extender.post(path, body)
     assert status == 400
     assert answer["error"].startswith(("FilterArgs: ", "BindArgs: "))
-    assert extender.cache.ledger.reservations() == 0
+    assert extender.scheduler.cluster.ledger.reservations() == 0
 
 
 async def test_a_pod_without_a_version_is_an_extender_error(extender: Extender) -> None:
@@ -210,8 +196,7 @@ async def test_filter_waits_for_the_first_lists(extender: Extender) -> None:
     extender.watch.synced.set()
     status, _ = await asking
     assert status == 200
-    async with extender.health.get("/readyz") as ready:
-        assert ready.status == 200
+    await extender.until_ready()
 
 
 async def test_metrics(extender: Extender) -> None:
@@ -229,5 +214,4 @@ async def test_readiness_is_lost_with_the_api_server_and_comes_back(extender: Ex
         assert (ready.status, live.status) == (503, 200)
         assert await ready.text() == "nothing heard of /api/v1/pods for 151 s\n"
     extender.now = 149.0
-    async with extender.health.get("/readyz") as ready:
-        assert ready.status == 200
+    await extender.until_ready()

@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import ack_policy, leading, node, pod, virtual
-from spillover.core.cache import SchedulingCache
-from spillover.core.claims import Claim
-from spillover.core.conventions import NodeConventions
-from spillover.core.ledger import RESERVATION_SECONDS
-from spillover.core.pods import UNIT_ANNOTATION, Pod
-from spillover.core.policy import UnitKey
-from spillover.core.verdicts import Placement
+from spillover.core.cache.binding_plan import BindingPlan
+from spillover.core.cache.cluster import ClusterCache
+from spillover.core.cache.ledger import RESERVATION_SECONDS
+from spillover.core.decision.outcomes import Placement
+from spillover.core.model.conventions import NodeConventions
+from spillover.core.model.pods import UNIT_ANNOTATION, Pod
+from spillover.core.model.policy import UnitKey
+from spillover.core.scheduler import Scheduler
 
 PODS = 3
 MAX = 1
@@ -39,16 +40,18 @@ class Model:
         self.truth: dict[str, Pod] = {}
         self.born: dict[str, Pod] = {}
         self.unseen: list[tuple[str, int, Pod | None]] = []
-        self.sent: list[Claim] = []
-        self.awaited: list[Claim] = []
-        self.open_questions: list[Claim] = []
-        self.fence_answers: list[tuple[Claim, Pod | None]] = []
-        self.cache = leading(
-            SchedulingCache(NodeConventions(), lambda: self.now, lambda: self.now, lambda: 0.5)
+        self.sent: list[BindingPlan] = []
+        self.awaited: list[BindingPlan] = []
+        self.open_questions: list[BindingPlan] = []
+        self.fence_answers: list[tuple[BindingPlan, Pod | None]] = []
+        self.scheduler = leading(
+            Scheduler(
+                ClusterCache(NodeConventions(), lambda: self.now, lambda: self.now, lambda: 0.5)
+            )
         )
-        self.cache.put_node(virtual("vk"))
-        self.cache.put_node(node("real"))
-        self.cache.put_policy(POLICY)
+        self.scheduler.cluster.put_node(virtual("vk"))
+        self.scheduler.cluster.put_node(node("real"))
+        self.scheduler.cluster.put_policy(POLICY)
 
     def steps(self) -> Iterator[Step]:
         """Everything that can happen next."""
@@ -66,12 +69,12 @@ class Model:
             yield partial(self.filter, self.born[each.uid], ("vk",))
             yield partial(self.bind, each.uid, "vk")
             yield partial(self.bind, each.uid, "real")
-        for claim in self.awaited:
-            yield partial(self.give_up, claim)
-        for claim in self.sent:
-            yield partial(self.execute_binding, claim)
-        for claim in self.open_questions:
-            yield partial(self.execute_fence, claim)
+        for plan in self.awaited:
+            yield partial(self.give_up, plan)
+        for plan in self.sent:
+            yield partial(self.execute_binding, plan)
+        for plan in self.open_questions:
+            yield partial(self.execute_fence, plan)
         for answer in self.fence_answers:
             yield partial(self.deliver_fence_answer, answer)
         if self.unseen:
@@ -97,57 +100,61 @@ class Model:
         self.born[uid] = self.truth[uid]
 
     def filter(self, seen: Pod, offered: tuple[str, ...]) -> None:
-        if self.cache.obstacle(seen):
+        if self.scheduler.obstacle(seen):
             return
-        decision = self.cache.place(seen, offered)
+        decision = self.scheduler.place(seen, offered)
         if isinstance(decision, Placement):
             assert decision.unit_key is not None
-            assert self.cache.ledger.usage(decision.unit_key, "").pods <= MAX
+            assert self.scheduler.cluster.ledger.usage(decision.unit_key, "").pods <= MAX
 
     def bind(self, uid: str, on: str) -> None:
-        claim = self.cache.claim(uid, on)
-        if isinstance(claim, Claim):
-            self.sent.append(claim)
-            self.awaited.append(claim)
+        plan = self.scheduler.plan_binding(uid, on)
+        if isinstance(plan, BindingPlan):
+            self.sent.append(plan)
+            self.awaited.append(plan)
 
     # --- the API server and the extender's questions to it --------------------------------------
 
-    def give_up(self, claim: Claim) -> None:
+    def give_up(self, plan: BindingPlan) -> None:
         """The answer is lost, or too late."""
-        self.awaited.remove(claim)
-        self.open_questions.append(claim)
-        self.cache.ledger.outcome_unknown(claim.pod.uid, claim.flight, claim.pod.version)
+        self.awaited.remove(plan)
+        self.open_questions.append(plan)
+        self.scheduler.cluster.ledger.outcome_unknown(plan.pod.uid, plan.flight, plan.pod.version)
 
-    def execute_binding(self, claim: Claim) -> None:
-        self.sent.remove(claim)
-        uid = claim.pod.uid
+    def execute_binding(self, plan: BindingPlan) -> None:
+        self.sent.remove(plan)
+        uid = plan.pod.uid
         before = self.truth.get(uid)
-        commits = before is not None and before.version == claim.pod.version and not before.node
+        commits = before is not None and before.version == plan.pod.version and not before.node
         if before is not None and commits:
-            annotations = {**before.annotations, **claim.annotations}
-            self.write(uid, replace(before, node=claim.node, annotations=annotations))
-        if claim in self.awaited:
-            self.awaited.remove(claim)
-            self.answer(claim, bound=commits)
+            annotations = {**before.annotations, **plan.annotations}
+            self.write(uid, replace(before, node=plan.node, annotations=annotations))
+        if plan in self.awaited:
+            self.awaited.remove(plan)
+            self.answer(plan, bound=commits)
 
-    def execute_fence(self, claim: Claim) -> None:
-        self.open_questions.remove(claim)
-        found = self.truth.get(claim.pod.uid)
+    def execute_fence(self, plan: BindingPlan) -> None:
+        self.open_questions.remove(plan)
+        found = self.truth.get(plan.pod.uid)
         if found is not None and not found.node:
             self.write(found.uid, found)
             found = self.truth[found.uid]
-        self.fence_answers.append((claim, found))
+        self.fence_answers.append((plan, found))
 
-    def deliver_fence_answer(self, answer: tuple[Claim, Pod | None]) -> None:
+    def deliver_fence_answer(self, answer: tuple[BindingPlan, Pod | None]) -> None:
         self.fence_answers.remove(answer)
-        claim, found = answer
+        plan, found = answer
         if found is not None:
-            self.cache.learn(found)
-        self.answer(claim, bound=found is not None and found.node == claim.node)
+            self.scheduler.cluster.learn(found)
+        self.answer(plan, bound=found is not None and found.node == plan.node)
 
-    def answer(self, claim: Claim, *, bound: bool) -> None:
-        tell = self.cache.ledger.bound if bound else self.cache.ledger.not_bound
-        tell(claim.pod.uid, claim.flight)
+    def answer(self, plan: BindingPlan, *, bound: bool) -> None:
+        tell = (
+            self.scheduler.cluster.ledger.bound
+            if bound
+            else self.scheduler.cluster.ledger.not_bound
+        )
+        tell(plan.pod.uid, plan.flight)
 
     # --- time and the watch ---------------------------------------------------------------------
 
@@ -157,16 +164,16 @@ class Model:
     def deliver(self, count: int) -> None:
         for uid, version, after in self.unseen[:count]:
             if after is None:
-                self.cache.drop_pod(uid, version)
+                self.scheduler.cluster.drop_pod(uid, version)
             else:
-                self.cache.put_pod(after)
+                self.scheduler.cluster.put_pod(after)
         del self.unseen[:count]
 
     def relist(self) -> None:
         """The watch broke: a list of the present stands for the events that were not delivered."""
         for each in self.truth.values():
-            self.cache.put_pod(each)
-        self.cache.keep_pods(set(self.truth), self.version)
+            self.scheduler.cluster.put_pod(each)
+        self.scheduler.cluster.keep_pods(set(self.truth), self.version)
         self.unseen.clear()
 
     # --- what must hold -------------------------------------------------------------------------
@@ -182,18 +189,18 @@ class Model:
 
     def settle(self) -> None:
         """What is on its way is lost, everything else arrives."""
-        for claim in self.awaited:
-            self.answer(claim, bound=False)
-        for claim in self.open_questions:
-            found = self.truth.get(claim.pod.uid)
-            self.answer(claim, bound=found is not None and bool(found.node))
+        for plan in self.awaited:
+            self.answer(plan, bound=False)
+        for plan in self.open_questions:
+            found = self.truth.get(plan.pod.uid)
+            self.answer(plan, bound=found is not None and bool(found.node))
         for answer in list(self.fence_answers):
             self.deliver_fence_answer(answer)
         self.deliver(len(self.unseen))
         self.let_reservations_expire()
-        assert self.cache.ledger.reservations() == 0
+        assert self.scheduler.cluster.ledger.reservations() == 0
         for name, unit in UNIT_OF.items():
-            taken = self.cache.ledger.usage(UnitKey(POLICY.key, unit.identity), "").pods
+            taken = self.scheduler.cluster.ledger.usage(UnitKey(POLICY.key, unit.identity), "").pods
             assert taken == len(self.live_on(name))
 
 

@@ -1,14 +1,14 @@
-"""Node sets that events keep up to date are those that a fresh look would give."""
+"""The members of pools, whenever they are asked for, are those that a look at each node gives."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spillover.api.kubernetes import Taint, Toleration
-from spillover.core.conventions import NodeConventions
-from spillover.core.nodes import Node, NodeIndex
-from spillover.core.policy import NodeKind, NodePool
-from spillover.core.selectors import Operator, Requirement
-from spillover.core.taints import tolerated
+from spillover.core.model.conventions import NodeConventions
+from spillover.core.model.nodes import Node, NodeIndex
+from spillover.core.model.policy import NodeKind, NodePool
+from spillover.core.model.selectors import Operator, Requirement
+from spillover.core.model.taints import tolerated
 
 CONVENTIONS = NodeConventions()
 labels = st.fixed_dictionaries(
@@ -55,7 +55,7 @@ events = st.lists(
     st.one_of(
         nodes,
         st.sampled_from([f"node-{n}" for n in range(5)]),
-        st.tuples(st.sampled_from(["hold", "release"]), pools),
+        pools,
     ),
     max_size=30,
 )
@@ -86,7 +86,7 @@ def belongs(each: Node, pool: NodePool) -> bool:
 def test_node_index(events: list[object], tolerations: list[Toleration], virtual: bool) -> None:
     index = NodeIndex(CONVENTIONS)
     known: dict[str, Node] = {}
-    held: list[NodePool] = []
+    asked: set[NodePool] = set()
     for event in events:
         match event:
             case Node():
@@ -95,14 +95,12 @@ def test_node_index(events: list[object], tolerations: list[Toleration], virtual
             case str():
                 index.drop(event)
                 known.pop(event, None)
-            case ("hold", NodePool() as pool):
-                index.hold(pool)
-                held.append(pool)
-            case ("release", NodePool() as pool) if pool in held:
-                index.release(pool)
-                held.remove(pool)
-    for pool in held:
-        assert index.members(pool) == {n for n, each in known.items() if belongs(each, pool)}
+            case NodePool() as pool:
+                asked.add(pool)
+        for pool in asked:
+            wanted = {n for n, each in known.items() if belongs(each, pool)}
+            assert index.members(pool) == wanted
+            assert {name for name in known if index.is_member(name, pool)} == wanted
     names = frozenset(known)
     assert index.names() == names
     assert index.admitting(names, tolerations, to_virtual_unit=virtual) == {

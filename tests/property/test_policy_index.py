@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from builders import loaded
 from spillover.api import ack
-from spillover.core.matching import PolicyIndex
-from spillover.core.policy import LoadedPolicy
-from spillover.core.selectors import includes
+from spillover.core.cache.policy_index import PolicyIndex
+from spillover.core.model.policy import LoadedPolicy
+from spillover.core.model.selectors import includes
 
 LABELS = st.dictionaries(st.sampled_from("abc"), st.sampled_from("xy"), max_size=3)
 POLICIES = st.lists(

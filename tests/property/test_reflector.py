@@ -43,6 +43,7 @@ class ModelSession(ApiSession):
         super().__init__(Credentials())
         self.forgetful = forgetful
         self.starts = 0
+        self.opened = 0
         self.now = loop_time
         self.version = 10
         self.oldest = 0
@@ -135,7 +136,9 @@ class ModelSession(ApiSession):
         since = int(params["resourceVersion"])
         if since < self.oldest:
             fault, length = "410", 0
-        content = _Content(self, since, fault, length, idle_seconds)
+        ends = self.now() + int(params["timeoutSeconds"])
+        content = _Content(self, since, fault, length, idle_seconds, ends)
+        self.opened += 1
         yield cast("aiohttp.StreamReader", content)
 
 
@@ -143,19 +146,28 @@ class _Content:
     """The lines of one stream, in pieces; after `length` of them the fault."""
 
     def __init__(
-        self, session: ModelSession, since: int, fault: str, length: int, idle: float
+        self,
+        session: ModelSession,
+        since: int,
+        fault: str,
+        length: int,
+        idle: float,
+        ends: float,
     ) -> None:
         self._session = session
         self._since = since
         self._fault = fault
         self._length = length
         self._idle = idle
+        self._ends = ends
         self._begun = session.starts
 
     async def iter_any(self) -> AsyncGenerator[bytes, None]:
         sent = 0
         while self._fault == "none" or sent < self._length:
             line = await self._next_line()
+            if not line:
+                return  # its time is over
             yield line[: len(line) // 2]
             yield line[len(line) // 2 :]
             sent += 1
@@ -177,14 +189,17 @@ class _Content:
                 yield json.dumps({"type": "ERROR", "object": status}).encode() + b"\n"
 
     async def _next_line(self) -> bytes:
-        """The next event, or a bookmark after a minute without one."""
+        """The next event, a bookmark after a minute without one, or nothing at the stream's end."""
         session = self._session
+        left = max(0.0, self._ends - session.now())
         try:
-            async with asyncio.timeout(BOOKMARK_SECONDS), session.changed:
+            async with asyncio.timeout(min(left, BOOKMARK_SECONDS)), session.changed:
                 await session.changed.wait_for(
                     lambda: session.version > self._since or session.starts > self._begun
                 )
         except TimeoutError:
+            if session.now() >= self._ends - 0.001:
+                return b""
             bookmark = {"metadata": {"resourceVersion": str(self._since)}}
             return json.dumps({"type": "BOOKMARK", "object": bookmark}).encode() + b"\n"
         if session.starts > self._begun:
@@ -202,12 +217,21 @@ class Mirror:
 
     def __init__(self) -> None:
         self.objects: dict[str, Object] = {}
+        self.newest: dict[str, int] = {}
 
     def put(self, item: Object) -> None:
+        self._grows(item)
         self.objects[item["metadata"]["name"]] = item
 
     def drop(self, item: Object) -> None:
+        self._grows(item)
         self.objects.pop(item["metadata"]["name"], None)
+
+    def _grows(self, item: Object) -> None:
+        """No object goes back to what it was, whichever stream or list brings it."""
+        name, version = item["metadata"]["name"], int(item["metadata"]["resourceVersion"])
+        assert version >= self.newest.get(name, 0)
+        self.newest[name] = version
 
     def unreadable(self, found: Unreadable) -> None:
         raise AssertionError(f"nothing here is unreadable: {found}")
@@ -234,18 +258,23 @@ faults = st.lists(
 )
 
 
+streams = st.sampled_from([(5, 10), (240, 480)])
+"""Renewed among the faults, or hardly ever."""
+
+
 async def play(
     steps: list[tuple[str, str]],
     faults: list[tuple[str, str, int]],
     seed: int,
     *,
     forgetful: bool,
+    stream: tuple[int, int],
 ) -> None:
     clock = asyncio.get_running_loop().time
     session, mirror = ModelSession(clock, forgetful=forgetful), Mirror()
     session.faults = list(faults)
     decode = partial(msgspec.json.decode, type=dict[str, Any])
-    limits = Limits(page=PAGE, silence=LONGEST_SILENCE)
+    limits = Limits(page=PAGE, silence=LONGEST_SILENCE, stream=stream)
     reflector = Reflector(session, "/things", decode, mirror, Random(seed), clock, limits)
     running = asyncio.create_task(reflector.run())
     for step, what in steps:
@@ -273,14 +302,54 @@ async def play(
 @pytest.mark.filterwarnings("ignore::looptime.TimeWarning")
 def test_nothing_is_missed_whatever_fails(*, full: bool) -> None:
     @settings(max_examples=20_000 if full else 600, deadline=None)
-    @given(steps, faults, st.integers(0, 2**16), st.booleans())
+    @given(steps, faults, st.integers(0, 2**16), st.booleans(), streams)
     def explore(
         steps: list[tuple[str, str]],
         faults: list[tuple[str, str, int]],
         seed: int,
         forgetful: bool,
+        stream: tuple[int, int],
     ) -> None:
         with asyncio.Runner(loop_factory=partial(looptime.new_event_loop, start=0)) as runner:
-            runner.run(play(steps, faults, seed, forgetful=forgetful))
+            runner.run(play(steps, faults, seed, forgetful=forgetful, stream=stream))
 
     explore()
+
+
+@pytest.mark.filterwarnings("ignore::looptime.TimeWarning")
+def test_watches_are_renewed_without_a_gap() -> None:
+    """Twenty times, beside 50 changes a second: it is current throughout, and takes in each change
+    once and in order."""
+    with asyncio.Runner(loop_factory=partial(looptime.new_event_loop, start=0)) as runner:
+        runner.run(renewed())
+
+
+async def renewed() -> None:
+    clock = asyncio.get_running_loop().time
+    session = ModelSession(clock, forgetful=False)
+    versions: list[int] = []
+
+    class Told(Mirror):
+        def put(self, item: Object) -> None:
+            versions.append(int(item["metadata"]["resourceVersion"]))
+            super().put(item)
+
+    mirror = Told()
+    decode = partial(msgspec.json.decode, type=dict[str, Any])
+    limits = Limits(page=PAGE, stream=(5, 10))
+    reflector = Reflector(session, "/things", decode, mirror, Random(1), clock, limits)
+    running = asyncio.create_task(reflector.run())
+    async with asyncio.timeout(300):
+        await reflector.synced.wait()
+        await asyncio.sleep(1)
+        first, number = session.opened, 0
+        while session.opened < first + 20:
+            await session.write(f"thing-{number % 8}", delete=False)
+            await asyncio.sleep(0.02)
+            number += 1
+            assert reflector.is_current(), f"after {number} changes"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert mirror.objects == session.objects
+    assert versions == list(range(versions[0], session.version + 1))
+    assert reflector.relists == 1

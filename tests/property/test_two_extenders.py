@@ -2,7 +2,7 @@
 never, answers are lost, watches lag, the Lease passes on at any moment, clocks are wrong, processes
 end. After every step no unit has more pods than its maximum.
 
-All but the API server is Spillover's own code: the cache, takeovers, sweeps, bindings and fences.
+All but the API server is Spillover's own code: decisions, takeovers, sweeps, bindings and fences.
 Time is virtual.
 """
 
@@ -27,10 +27,11 @@ from spillover.api.extender import BindArgs
 from spillover.api.kubernetes import PodObject
 from spillover.controller.leading import Leading
 from spillover.controller.sweep import Sweep
-from spillover.core.cache import SchedulingCache
-from spillover.core.conventions import NodeConventions
-from spillover.core.pods import Pod, pod_from_wire
-from spillover.core.tenure import Lease, Tenure
+from spillover.core.cache.cluster import ClusterCache
+from spillover.core.model.conventions import NodeConventions
+from spillover.core.model.pods import Pod, pod_from_wire
+from spillover.core.scheduler import Scheduler
+from spillover.core.takeover import Lease, Tenure
 from spillover.kube.binder import Binder
 from spillover.kube.epochs import Epochs
 from spillover.kube.lease import LeaseSink
@@ -139,30 +140,39 @@ class Process:
         loop = asyncio.get_running_loop()
         clock = loop.time
         chance = Random(1)
-        self.cache = SchedulingCache(NodeConventions(), clock, clock, lambda: 0.5)
-        self.cache.put_node(virtual("vk"))
-        self.cache.put_node(node("real"))
-        self.cache.put_policy(POLICY)
+        self.scheduler = Scheduler(ClusterCache(NodeConventions(), clock, clock, lambda: 0.5))
+        self.scheduler.cluster.put_node(virtual("vk"))
+        self.scheduler.cluster.put_node(node("real"))
+        self.scheduler.cluster.put_policy(POLICY)
         self.tenure = Tenure(host, clock, lambda: loop.time() + self.skew)
         changed = Signal()
         self.leases = LeaseSink(self.tenure, changed)
         session = cast("ApiSession", self)
-        sweep = Sweep(self.cache, session, ["spillover-scheduler"], changed, clock, chance)
+        sweep = Sweep(
+            self.scheduler.cluster, session, ["spillover-scheduler"], changed, clock, chance
+        )
         self.leading = Leading(
-            self.cache, self.tenure, Epochs(session, "ns"), sweep, changed, Readiness([]),
-            self.read_lease, host, name, clock, chance,
+            self.scheduler.cluster, self.tenure, Epochs(session, "ns"), sweep, changed,
+            Readiness([]), self.read_lease, host, name, clock, chance,
         )  # fmt: skip
         binder = Binder(session, labels_in_binding=True, clock=clock)
-        metrics = Metrics(self.cache, ())
+        metrics = Metrics(self.scheduler.cluster, ())
         self.binding = Binding(
-            self.cache, binder, metrics, clock, chance, self.leading, decision_log(session), clock
+            self.scheduler,
+            binder,
+            metrics,
+            clock,
+            chance,
+            self.leading,
+            decision_log(session),
+            clock,
         )
         # The first lists, complete and up to date.
         self.seen = len(world.api.events)
         for pod in world.api.pods.values():
-            self.cache.put_pod(read(pod))
+            self.scheduler.cluster.put_pod(read(pod))
         there = {pod["metadata"]["uid"] for pod in world.api.pods.values()}
-        self.cache.keep_pods(there, world.api.version)
+        self.scheduler.cluster.keep_pods(there, world.api.version)
         self.leases_seen = len(world.leases)
         current = world.leases[-1]
         if current is not None:
@@ -199,8 +209,8 @@ class Process:
 
     def ask(self, pod: Pod, where: str) -> None:
         """The scheduler's filter."""
-        if self.cache.obstacle(pod) is None:
-            self.cache.place(pod, [where])
+        if self.scheduler.obstacle(pod) is None:
+            self.scheduler.place(pod, [where])
 
     def place(self, pod: Pod, where: str) -> None:
         """Both, as they follow each other."""
@@ -241,7 +251,7 @@ class World:
         self.take_lease("a")
         for process in self.processes.values():
             self.show_lease(process)
-        while not self.processes["a"].cache.term.is_open:
+        while not self.processes["a"].scheduler.cluster.term.is_open:
             await asyncio.sleep(0.001)
             self.execute_all()
 
@@ -272,7 +282,7 @@ class World:
             found += [partial(self.show_lease, process)] * 6
         for raw in self.api.pods.values():
             pod = read(raw)
-            for where in NODES if not pod.node and process.cache.term.epoch else ():
+            for where in NODES if not pod.node and process.scheduler.cluster.term.epoch else ():
                 found += [partial(process.ask, pod, where), partial(process.bind, pod, where)]
                 found += [partial(process.place, pod, where)] * 3
         return found
@@ -310,9 +320,9 @@ class World:
     def show(self, process: Process, count: int) -> None:
         for uid, version, pod in self.api.events[process.seen : process.seen + count]:
             if pod is None:
-                process.cache.drop_pod(uid, version)
+                process.scheduler.cluster.drop_pod(uid, version)
             else:
-                process.cache.put_pod(read(pod))
+                process.scheduler.cluster.put_pod(read(pod))
         process.seen = min(process.seen + count, len(self.api.events))
 
     def show_lease(self, process: Process) -> None:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from spillover.api.kubernetes import PodObject
-from spillover.core.pods import Pod, pod_from_wire, unreadable_pod
+from spillover.core.model.pods import Pod, pod_from_wire, unreadable_pod
 from spillover.kube.reading import Unreadable
 from spillover.kube.reflector import Limits, Reflector
 from spillover.kube.session import ApiSession

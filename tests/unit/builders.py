@@ -6,15 +6,15 @@ from math import inf
 from random import Random
 from typing import Any
 
+from extender.decisions import DecisionLog
 from spillover.api import ack, vke
 from spillover.api.kubernetes import PodObject, Taint, Toleration
-from spillover.controller.decisions import DecisionLog
 from spillover.controller.recorder import Recorder
-from spillover.core.cache import SchedulingCache
 from spillover.core.dialects import load
-from spillover.core.nodes import Node
-from spillover.core.pods import Pod
-from spillover.core.policy import InvalidPolicy, Policy
+from spillover.core.model.nodes import Node
+from spillover.core.model.pods import Pod
+from spillover.core.model.policy import InvalidPolicy, Policy
+from spillover.core.scheduler import Scheduler
 from spillover.kube.session import ApiSession
 
 PROVIDER = Taint("virtual-kubelet.io/provider", "alibabacloud", "NoSchedule")
@@ -91,11 +91,11 @@ def _errors(group: str, spec: dict[str, Any]) -> list[str]:
     return [str(error) for error in policy.errors] if isinstance(policy, InvalidPolicy) else []
 
 
-def leading(cache: SchedulingCache) -> SchedulingCache:
+def leading(scheduler: Scheduler) -> Scheduler:
     """A cache in whose term pods may be placed."""
-    cache.begin_term(1)
-    cache.term.open_all_but(frozenset())
-    return cache
+    scheduler.cluster.begin_term(1)
+    scheduler.cluster.term.open_all_but(frozenset())
+    return scheduler
 
 
 def decision_log(session: ApiSession) -> DecisionLog:

@@ -1,23 +1,25 @@
 """What pods get when they are created."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from builders import ack_policy, raw, vke_policy
 from spillover.api import ack
-from spillover.core.admission import (
+from spillover.core.admission.mutate import (
     GPU_MODEL,
-    REGION,
     AdmissionDefaults,
     AdmittedPod,
-    Changes,
+    NamespaceMarks,
+    PodChanges,
     admit,
     json_patch,
 )
 from spillover.core.dialects import load
-from spillover.core.policy import LoadedPolicy
+from spillover.core.model.conventions import REGION
+from spillover.core.model.policy import LoadedPolicy
 
 ACS, CLASS, QOS = (f"alibabacloud.com/{key}" for key in ("acs", "compute-class", "compute-qos"))
 OURS = "spillover-scheduler"
@@ -43,7 +45,7 @@ def changes(
     policy: LoadedPolicy | None = None,
     namespace: Mapping[str, str] | None = None,
 ) -> tuple[str | None, dict[str, str]]:
-    found = admit(pod, policy, namespace or {}, DEFAULTS)
+    found = admit(pod, policy, NamespaceMarks(namespace or {}), DEFAULTS)
     return found.scheduler, dict(found.labels)
 
 
@@ -67,7 +69,9 @@ def test_a_pod_under_a_policy_is_routed(scheduler: str) -> None:
 def test_a_pod_with_a_scheduler_of_its_own_or_no_policy_is_not() -> None:
     assert changes(wanted(scheduler="volcano"), PLAIN) == (None, {})
     assert changes(wanted()) == (None, {})
-    assert admit(wanted(), PLAIN, {}, AdmissionDefaults(route=False)).scheduler is None
+    assert (
+        admit(wanted(), PLAIN, NamespaceMarks(), AdmissionDefaults(route=False)).scheduler is None
+    )
 
 
 def test_a_pod_under_an_invalid_policy_is_routed_so_that_it_is_told() -> None:
@@ -143,13 +147,23 @@ def test_a_second_time_changes_nothing(pod: AdmittedPod, policy: LoadedPolicy | 
 
 
 def test_the_patch_adds_and_replaces_nothing() -> None:
-    both = Changes("s", {"a.b/c~d": "x", "e": "y"})
+    both = PodChanges("s", {"a.b/c~d": "x", "e": "y"})
     assert json_patch(both, has_labels=True) == [
         {"op": "add", "path": "/spec/schedulerName", "value": "s"},
         {"op": "add", "path": "/metadata/labels/a.b~1c~0d", "value": "x"},
         {"op": "add", "path": "/metadata/labels/e", "value": "y"},
     ]
-    assert json_patch(Changes(None, {"e": "y"}), has_labels=False) == [
+    assert json_patch(PodChanges(None, {"e": "y"}), has_labels=False) == [
         {"op": "add", "path": "/metadata/labels", "value": {"e": "y"}}
     ]
-    assert json_patch(Changes(None, {}), has_labels=False) == []
+    assert json_patch(PodChanges(None, {}), has_labels=False) == []
+
+
+def test_where_namespaces_opt_in_others_do_not_ask_by_label() -> None:
+    opted = replace(DEFAULTS, serverless_namespaces=("serverless", "allowed"))
+    here = NamespaceMarks({"serverless": "allowed"})
+    there = NamespaceMarks({}, {"serverless": "allowed"})
+    assert admit(serverless(), None, here, opted) == admit(serverless(), None, here, DEFAULTS)
+    assert admit(serverless(), None, there, opted) == PodChanges(None, {})
+    # Under a policy it is the policy that asks.
+    assert admit(serverless(), PLAIN, there, opted) == admit(serverless(), PLAIN, there, DEFAULTS)

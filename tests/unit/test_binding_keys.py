@@ -6,8 +6,8 @@ import yaml
 from builders import ack_policy
 from harness.places import MANIFESTS
 from spillover.api.partial import identity
-from spillover.core.binding_keys import CONFIG_MAP, BindingKeys
-from spillover.core.policy import InvalidPolicy, LoadedPolicy, Policy
+from spillover.core.admission.binding_keys import CONFIG_MAP, BindingKeys
+from spillover.core.model.policy import InvalidPolicy, LoadedPolicy, Policy
 from spillover.kube.binding_keys import PolicyJudge
 from spillover.kube.reading import Unreadable
 

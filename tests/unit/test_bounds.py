@@ -8,7 +8,7 @@ import pytest
 from spillover.api import ack, bounds, vke
 from spillover.api.errors import FieldError, harmless
 from spillover.core.dialects import load
-from spillover.core.policy import InvalidPolicy, Policy
+from spillover.core.model.policy import InvalidPolicy, Policy
 
 Object = dict[str, Any]
 

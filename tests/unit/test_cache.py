@@ -4,68 +4,63 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from worlds import World
 
 from builders import ack_policy, leading, node, pod, raw, virtual, vke_policy
 from spillover.api import ack
 from spillover.api.kubernetes import Taint, Toleration
-from spillover.core.cache import SchedulingCache
-from spillover.core.claims import Claim
-from spillover.core.conventions import NodeConventions
+from spillover.core.cache.binding_plan import BindingPlan
+from spillover.core.cache.cluster import ClusterCache
+from spillover.core.cache.ledger import RESERVATION_SECONDS, SLOW_RESERVATION_SECONDS
+from spillover.core.cache.term import NOT_LEADING, OUTRANKED
+from spillover.core.decision.outcomes import Placement, Rejected, because
 from spillover.core.dialects import load
-from spillover.core.ledger import RESERVATION_SECONDS, SLOW_RESERVATION_SECONDS
-from spillover.core.pods import EPOCH_ANNOTATION, Pod
-from spillover.core.policy import Policy, UnitKey
-from spillover.core.term import NOT_LEADING, OUTRANKED
-from spillover.core.verdicts import Placement, Rejected, because
+from spillover.core.model.conventions import NodeConventions
+from spillover.core.model.pods import EPOCH_ANNOTATION, Pod
+from spillover.core.model.policy import Policy, UnitKey
+from spillover.core.scheduler import Scheduler
 
 COST = "controller.kubernetes.io/pod-deletion-cost"
 COST_MARK = "spillover.dev/deletion-cost"
 
 
-class World:
-    """A cache with one virtual and one real node, and a clock that stands still."""
+class Ledgered(World):
+    """With one virtual and one real node, and a clock that stands still."""
 
     def __init__(self, *policies: Policy) -> None:
-        self.now = 0.0
-        self.cache = leading(
-            SchedulingCache(NodeConventions(), lambda: self.now, lambda: self.now, lambda: 0.5)
-        )
-        self.cache.put_node(virtual("vk"))
-        self.cache.put_node(node("real", pool="a"))
-        for policy in policies:
-            self.cache.put_policy(policy)
+        super().__init__(policies, (virtual("vk"), node("real", pool="a")), jitter=0.5)
 
     def taken(self, policy: Policy, index: int = 0) -> int:
         key = UnitKey(policy.key, policy.units[index].identity)
-        return self.cache.ledger.usage(key, besides="").pods
+        return self.cluster.ledger.usage(key, besides="").pods
 
     def place(self, who: Pod, *offered: str) -> str:
         """The unit's title, or the first reason."""
-        decision = self.cache.place(who, offered or ("vk", "real"))
+        decision = self.scheduler.place(who, offered or ("vk", "real"))
         match decision:
             case Placement():
                 return decision.unit.title if decision.unit else "outside"
             case Rejected():
                 return next(iter(decision.reasons.values()))
 
-    def claim(self, uid: str, on: str) -> Claim:
-        claim = self.cache.claim(uid, on)
-        assert isinstance(claim, Claim), claim
-        return claim
+    def plan(self, uid: str, on: str) -> BindingPlan:
+        plan = self.scheduler.plan_binding(uid, on)
+        assert isinstance(plan, BindingPlan), plan
+        return plan
 
     def bind(self, who: Pod, on: str) -> Pod:
         """All the way: filter, bind, and the watch's confirmation."""
-        self.cache.put_pod(who)
+        self.cluster.put_pod(who)
         self.place(who, on)
-        claim = self.claim(who.uid, on)
-        self.cache.ledger.bound(who.uid, claim.flight)
+        plan = self.plan(who.uid, on)
+        self.cluster.ledger.bound(who.uid, plan.flight)
         bound = replace(
             who,
             version=who.version + 1,
             node=on,
-            annotations={**who.annotations, **claim.annotations},
+            annotations={**who.annotations, **plan.annotations},
         )
-        self.cache.put_pod(bound)
+        self.cluster.put_pod(bound)
         return bound
 
 
@@ -75,7 +70,7 @@ def limited(limit: int = 1, **unit: Any) -> Policy:
 
 def test_a_reservation_takes_a_slot_until_it_expires() -> None:
     policy = limited()
-    world = World(policy)
+    world = Ledgered(policy)
     assert world.place(pod("one")) == "eci"
     assert world.taken(policy) == 1
     assert world.place(pod("two"), "vk") == "eci is at its max of 1"
@@ -89,7 +84,7 @@ def test_a_reservation_takes_a_slot_until_it_expires() -> None:
 
 def test_a_pod_with_volumes_keeps_its_reservation_longer() -> None:
     policy = limited()
-    world = World(policy)
+    world = Ledgered(policy)
     world.place(pod("one", slow_to_bind=True))
     world.now = SLOW_RESERVATION_SECONDS - 0.1
     assert world.taken(policy) == 1
@@ -99,7 +94,7 @@ def test_a_pod_with_volumes_keeps_its_reservation_longer() -> None:
 
 def test_another_decision_for_the_same_pod_replaces_its_reservation() -> None:
     policy = limited()
-    world = World(policy)
+    world = Ledgered(policy)
     assert world.place(pod("one")) == "eci"
     assert world.place(pod("one")) == "eci"
     assert world.taken(policy) == 1
@@ -111,254 +106,261 @@ def test_another_decision_for_the_same_pod_replaces_its_reservation() -> None:
 
 def test_a_refusal_by_the_scheduler_ends_a_reservation_if_it_is_a_new_one() -> None:
     policy = limited()
-    world = World(policy)
+    world = Ledgered(policy)
     before = pod("one", refusal="Unschedulable: 0/2 nodes")
     world.place(before)
-    world.cache.put_pod(replace(before, version=2))  # a late view of what was before filter
+    world.cluster.put_pod(replace(before, version=2))  # a late view of what was before filter
     assert world.taken(policy) == 1
-    world.cache.put_pod(replace(before, version=3, refusal="SchedulerError: PreBind"))
+    world.cluster.put_pod(replace(before, version=3, refusal="SchedulerError: PreBind"))
     assert world.taken(policy) == 0
 
 
 @pytest.mark.parametrize("change", [{"finished": True}, {"terminating": True, "node": "vk"}])
 def test_pods_that_have_finished_or_are_being_deleted_do_not_count(change: dict[str, Any]) -> None:
     policy = limited()
-    world = World(policy)
+    world = Ledgered(policy)
     bound = world.bind(pod("one"), "vk")
     assert world.taken(policy) == 1
-    world.cache.put_pod(replace(bound, version=9, **change))
+    world.cluster.put_pod(replace(bound, version=9, **change))
     assert world.taken(policy) == 0
 
 
 def test_a_deleted_pod_frees_its_slot_in_every_state() -> None:
     policy = limited(9)
-    world = World(policy)
-    world.cache.put_pod(pod("reserved"))
+    world = Ledgered(policy)
+    world.cluster.put_pod(pod("reserved"))
     world.place(pod("reserved"))
-    world.cache.put_pod(pod("binding"))
+    world.cluster.put_pod(pod("binding"))
     world.place(pod("binding"))
-    world.claim("binding", "vk")
+    world.plan("binding", "vk")
     world.bind(pod("bound"), "vk")
     assert world.taken(policy) == 3
     for uid in ("reserved", "binding", "bound"):
-        world.cache.drop_pod(uid, version=9)
+        world.cluster.drop_pod(uid, version=9)
     assert world.taken(policy) == 0
 
 
 def test_bind_without_a_reservation_decides_again() -> None:
     policy = limited()
-    world = World(policy)
-    world.cache.put_pod(pod("one"))
+    world = Ledgered(policy)
+    world.cluster.put_pod(pod("one"))
     world.place(pod("one"))
     world.now = RESERVATION_SECONDS
     world.bind(pod("two"), "vk")
-    assert world.cache.claim("one", "vk") == "eci is at its max of 1"
-    claim = world.claim("one", "real")
-    assert claim.unit is policy.units[1]
-    assert because(claim.passed) == "eci is at its max of 1"
+    assert world.scheduler.plan_binding("one", "vk") == "eci is at its max of 1"
+    plan = world.plan("one", "real")
+    assert plan.unit is policy.units[1]
+    assert because(plan.passed) == "eci is at its max of 1"
     assert (world.taken(policy, 0), world.taken(policy, 1)) == (1, 1)
 
 
 def test_bind_to_a_node_that_filter_did_not_answer_decides_again() -> None:
-    world = World(ack_policy({"resource": "ecs"}))
-    world.cache.put_pod(pod("one"))
+    world = Ledgered(ack_policy({"resource": "ecs"}))
+    world.cluster.put_pod(pod("one"))
     world.place(pod("one"))
-    assert world.cache.claim("one", "vk") == "node(s) belong to no unit of ResourcePolicy policy"
+    assert (
+        world.scheduler.plan_binding("one", "vk")
+        == "node(s) belong to no unit of ResourcePolicy policy"
+    )
 
 
 def test_a_policy_that_changes_between_filter_and_bind_is_asked_again() -> None:
-    world = World(limited(1))
-    world.cache.put_pod(pod("one"))
+    world = Ledgered(limited(1))
+    world.cluster.put_pod(pod("one"))
     world.place(pod("one"))
-    world.cache.put_policy(limited(0))
-    assert world.cache.claim("one", "vk") == "eci is at its max of 0"
+    world.cluster.put_policy(limited(0))
+    assert world.scheduler.plan_binding("one", "vk") == "eci is at its max of 0"
 
 
 def test_a_policy_that_comes_between_filter_and_bind_is_asked() -> None:
-    world = World()
-    world.cache.put_pod(pod("one"))
+    world = Ledgered()
+    world.cluster.put_pod(pod("one"))
     assert world.place(pod("one")) == "outside"
-    world.cache.put_policy(ack_policy({"resource": "ecs", "max": 0}))
-    assert world.cache.claim("one", "real") == "ecs is at its max of 0"
+    world.cluster.put_policy(ack_policy({"resource": "ecs", "max": 0}))
+    assert world.scheduler.plan_binding("one", "real") == "ecs is at its max of 0"
 
 
 @pytest.mark.parametrize("change", [{"terminating": True}, {"finished": True}])
 def test_a_pod_that_can_not_be_bound_gets_no_claim(change: dict[str, Any]) -> None:
-    world = World(limited())
-    world.cache.put_pod(pod("one", **change))
-    assert world.cache.claim("one", "vk") == ("the pod is bound, being deleted or finished already")
-    world.cache.put_pod(pod("two", node="real"))
-    assert world.cache.claim("two", "vk") == "the pod is bound already"
-    assert world.cache.claim("never-seen", "vk") == "the pod is not known to Spillover yet"
+    world = Ledgered(limited())
+    world.cluster.put_pod(pod("one", **change))
+    assert world.scheduler.plan_binding("one", "vk") == (
+        "the pod is bound, being deleted or finished already"
+    )
+    world.cluster.put_pod(pod("two", node="real"))
+    assert world.scheduler.plan_binding("two", "vk") == "the pod is bound already"
+    assert (
+        world.scheduler.plan_binding("never-seen", "vk") == "the pod is not known to Spillover yet"
+    )
 
 
 def test_one_binding_at_a_time() -> None:
-    world = World(limited())
-    world.cache.put_pod(pod("one"))
-    first = world.claim("one", "vk")
-    assert world.cache.claim("one", "vk") == "another binding of this pod is under way"
-    world.cache.ledger.not_bound("one", first.flight)
-    world.claim("one", "vk")
+    world = Ledgered(limited())
+    world.cluster.put_pod(pod("one"))
+    first = world.plan("one", "vk")
+    assert world.scheduler.plan_binding("one", "vk") == "another binding of this pod is under way"
+    world.cluster.ledger.not_bound("one", first.flight)
+    world.plan("one", "vk")
 
 
 def test_news_of_an_old_binding_does_not_end_a_newer_one() -> None:
     policy = limited()
-    world = World(policy)
-    world.cache.put_pod(pod("one"))
-    first = world.claim("one", "vk")
-    world.cache.ledger.outcome_unknown("one", first.flight, 1)
-    world.cache.put_pod(pod("one", version=2))  # the fence, as the watch shows it
-    second = world.claim("one", "vk")
-    world.cache.ledger.not_bound("one", first.flight)  # the fence's own answer comes late
+    world = Ledgered(policy)
+    world.cluster.put_pod(pod("one"))
+    first = world.plan("one", "vk")
+    world.cluster.ledger.outcome_unknown("one", first.flight, 1)
+    world.cluster.put_pod(pod("one", version=2))  # the fence, as the watch shows it
+    second = world.plan("one", "vk")
+    world.cluster.ledger.not_bound("one", first.flight)  # the fence's own answer comes late
     assert world.taken(policy) == 1
-    world.cache.ledger.bound("one", second.flight)
-    assert world.cache.claim("one", "vk") == "the pod is bound already"
+    world.cluster.ledger.bound("one", second.flight)
+    assert world.scheduler.plan_binding("one", "vk") == "the pod is bound already"
     assert world.taken(policy) == 1
 
 
 def test_a_pod_that_is_gone_reserves_nothing() -> None:
     policy = limited()
-    world = World(policy)
-    world.cache.put_pod(pod("one", version=3))
-    world.cache.drop_pod("one", version=4)
-    assert world.cache.obstacle(pod("one", version=3)) == "the pod is gone"
-    assert world.cache.obstacle(pod("new", version=5)) is None
+    world = Ledgered(policy)
+    world.cluster.put_pod(pod("one", version=3))
+    world.cluster.drop_pod("one", version=4)
+    assert world.scheduler.obstacle(pod("one", version=3)) == "the pod is gone"
+    assert world.scheduler.obstacle(pod("new", version=5)) is None
 
 
 def test_a_pod_that_is_being_deleted_gives_up_its_reservation() -> None:
     policy = limited()
-    world = World(policy)
+    world = Ledgered(policy)
     world.place(pod("one"))
-    world.cache.put_pod(pod("one", version=2, terminating=True))
+    world.cluster.put_pod(pod("one", version=2, terminating=True))
     assert world.taken(policy) == 0
 
 
 def test_a_pod_that_came_under_a_policy_since_filter_is_decided_again() -> None:
-    world = World(ack_policy({"resource": "ecs", "max": 0}))
+    world = Ledgered(ack_policy({"resource": "ecs", "max": 0}))
     assert world.place(pod("one", labels={}), "real") == "outside"
-    world.cache.put_pod(pod("one", version=2, labels={"app": "app"}))
-    assert world.cache.claim("one", "real") == "ecs is at its max of 0"
+    world.cluster.put_pod(pod("one", version=2, labels={"app": "app"}))
+    assert world.scheduler.plan_binding("one", "real") == "ecs is at its max of 0"
 
 
 def test_marks_that_were_copied_from_another_pod_are_overwritten() -> None:
     policy = limited()
-    world = World(policy)
+    world = Ledgered(policy)
     copied = world.bind(pod("one"), "vk").annotations
-    world.cache.put_pod(pod("two", labels={}, annotations=copied))
-    claim = world.claim("two", "real")
-    assert claim.annotations == {"spillover.dev/policy": "", "spillover.dev/unit": ""}
+    world.cluster.put_pod(pod("two", labels={}, annotations=copied))
+    plan = world.plan("two", "real")
+    assert plan.annotations == {"spillover.dev/policy": "", "spillover.dev/unit": ""}
 
 
 def test_annotations_that_are_too_large_together_are_not_written() -> None:
     policy = limited(5, podAnnotations={"note": "x" * 200_000})
-    world = World(policy)
-    world.cache.put_pod(pod("one", annotations={"other": "x" * 70_000}))
-    assert world.cache.claim("one", "vk") == (
+    world = Ledgered(policy)
+    world.cluster.put_pod(pod("one", annotations={"other": "x" * 70_000}))
+    assert world.scheduler.plan_binding("one", "vk") == (
         "the pod's annotations and those of the unit are too large together"
     )
     assert world.taken(policy) == 0
 
 
 def test_a_policy_that_is_written_again_unchanged_keeps_reservations() -> None:
-    world = World(limited())
+    world = Ledgered(limited())
     world.place(pod("one"))
-    world.cache.put_policy(limited())
+    world.cluster.put_policy(limited())
     assert world.taken(limited()) == 1
 
 
 def test_an_old_view_never_undoes_a_binding() -> None:
     policy = limited()
-    world = World(policy)
-    world.cache.put_pod(pod("one", version=5))
+    world = Ledgered(policy)
+    world.cluster.put_pod(pod("one", version=5))
     world.place(pod("one", version=5))
-    claim = world.claim("one", "vk")
-    world.cache.put_pod(pod("one", version=6, refusal="SchedulerError: time-out"))
+    plan = world.plan("one", "vk")
+    world.cluster.put_pod(pod("one", version=6, refusal="SchedulerError: time-out"))
     assert world.taken(policy) == 1
-    world.cache.ledger.bound("one", claim.flight)
-    world.cache.put_pod(pod("one", version=7))
+    world.cluster.ledger.bound("one", plan.flight)
+    world.cluster.put_pod(pod("one", version=7))
     assert world.taken(policy) == 1
-    world.cache.put_pod(pod("one", version=8, node="vk"))
-    world.cache.put_pod(pod("one", version=7))
+    world.cluster.put_pod(pod("one", version=8, node="vk"))
+    world.cluster.put_pod(pod("one", version=7))
     assert world.taken(policy) == 1
 
 
 def test_an_unknown_outcome_is_settled_by_a_newer_version_only() -> None:
     policy = limited()
-    world = World(policy)
-    world.cache.put_pod(pod("one", version=5))
+    world = Ledgered(policy)
+    world.cluster.put_pod(pod("one", version=5))
     world.place(pod("one", version=5))
-    claim = world.claim("one", "vk")
-    world.cache.ledger.outcome_unknown("one", claim.flight, 5)
-    world.cache.put_pod(pod("one", version=5))
+    plan = world.plan("one", "vk")
+    world.cluster.ledger.outcome_unknown("one", plan.flight, 5)
+    world.cluster.put_pod(pod("one", version=5))
     assert world.taken(policy) == 1
-    assert world.cache.ledger.in_flight("one")
-    world.cache.put_pod(pod("one", version=6))
+    assert world.cluster.ledger.in_flight("one")
+    world.cluster.put_pod(pod("one", version=6))
     assert world.taken(policy) == 0
-    assert not world.cache.ledger.in_flight("one")
+    assert not world.cluster.ledger.in_flight("one")
 
 
 def test_bound_pods_count_by_annotation_whatever_their_node_is_now() -> None:
     policy = limited(5)
-    world = World(policy)
+    world = Ledgered(policy)
     world.bind(pod("one"), "vk")
-    world.cache.put_node(node("vk"))  # relabelled: a real node now
+    world.cluster.put_node(node("vk"))  # relabelled: a real node now
     assert (world.taken(policy, 0), world.taken(policy, 1)) == (1, 0)
-    world.cache.put_policy(limited(0))
+    world.cluster.put_policy(limited(0))
     assert world.taken(policy) == 1
 
 
 def test_pods_of_a_removed_unit_count_nowhere() -> None:
-    world = World(limited(5))
+    world = Ledgered(limited(5))
     world.bind(pod("one"), "vk")
     other = ack_policy({"resource": "acs", "max": 5})
-    world.cache.put_policy(other)
+    world.cluster.put_policy(other)
     assert world.taken(other) == 0
 
 
 def test_pods_that_others_bound_count_by_node_labels_and_annotations() -> None:
     marks = {"podLabels": {"eci": "true"}, "podAnnotations": {"note": "x"}}
     policy = limited(9, **marks)
-    world = World(policy)
+    world = Ledgered(policy)
     carrying: dict[str, Any] = {
         "labels": {"app": "app", "eci": "true"},
         "annotations": {"note": "x"},
         "node": "vk",
     }
-    world.cache.put_pod(pod("all", **carrying))
-    world.cache.put_pod(pod("no-label", **{**carrying, "labels": {"app": "app"}}))
-    world.cache.put_pod(pod("no-annotation", **{**carrying, "annotations": {}}))
-    world.cache.put_pod(pod("elsewhere", **{**carrying, "node": "real"}))
-    world.cache.put_pod(pod("not-selected", **{**carrying, "labels": {"eci": "true"}}))
-    world.cache.put_pod(pod("other-namespace", **{**carrying, "namespace": "other"}))
+    world.cluster.put_pod(pod("all", **carrying))
+    world.cluster.put_pod(pod("no-label", **{**carrying, "labels": {"app": "app"}}))
+    world.cluster.put_pod(pod("no-annotation", **{**carrying, "annotations": {}}))
+    world.cluster.put_pod(pod("elsewhere", **{**carrying, "node": "real"}))
+    world.cluster.put_pod(pod("not-selected", **{**carrying, "labels": {"eci": "true"}}))
+    world.cluster.put_pod(pod("other-namespace", **{**carrying, "namespace": "other"}))
     assert (world.taken(policy, 0), world.taken(policy, 1)) == (1, 1)
 
 
 def test_counts_follow_nodes_and_policies_that_come_later() -> None:
     policy = limited(9)
-    world = World()
-    world.cache.put_pod(pod("one", node="late"))
-    world.cache.put_policy(policy)
+    world = Ledgered()
+    world.cluster.put_pod(pod("one", node="late"))
+    world.cluster.put_policy(policy)
     assert world.taken(policy) == 0
-    world.cache.put_node(virtual("late"))
+    world.cluster.put_node(virtual("late"))
     assert world.taken(policy) == 1
-    world.cache.drop_node("late")
+    world.cluster.drop_node("late")
     assert world.taken(policy) == 0
-    world.cache.put_node(virtual("late"))
-    world.cache.drop_policy(policy.key)
+    world.cluster.put_node(virtual("late"))
+    world.cluster.drop_policy(policy.key)
     assert world.taken(policy) == 0
 
 
 def test_a_complete_list_drops_what_it_lacks_but_not_what_is_newer() -> None:
     policy = limited(9)
-    world = World(policy)
-    world.cache.put_pod(pod("listed", version=3, node="vk"))
-    world.cache.put_pod(pod("gone", version=4, node="vk"))
-    world.cache.put_pod(pod("newer", version=12, node="vk"))
-    world.cache.keep_pods({"listed"}, version=10)
+    world = Ledgered(policy)
+    world.cluster.put_pod(pod("listed", version=3, node="vk"))
+    world.cluster.put_pod(pod("gone", version=4, node="vk"))
+    world.cluster.put_pod(pod("newer", version=12, node="vk"))
+    world.cluster.keep_pods({"listed"}, version=10)
     assert world.taken(policy) == 2
-    world.cache.keep_nodes({"real"})
+    world.cluster.keep_nodes({"real"})
     assert world.place(pod("x"), "vk") == "node(s) not known to Spillover yet"
-    world.cache.keep_policies(ack.GROUP, set())
+    world.cluster.keep_policies(ack.GROUP, set())
     assert world.place(pod("x"), "real") == "outside"
 
 
@@ -372,34 +374,34 @@ def test_what_a_binding_carries() -> None:
         },
         {"resource": "ecs", "podLabels": {"base": "yes"}},
     )
-    world = World(policy)
-    world.cache.put_pod(pod("one", version=7))
-    claim = world.claim("one", "vk")
-    assert claim.labels == {"eci": "true"}
-    assert claim.annotations == {
+    world = Ledgered(policy)
+    world.cluster.put_pod(pod("one", version=7))
+    plan = world.plan("one", "vk")
+    assert plan.labels == {"eci": "true"}
+    assert plan.annotations == {
         "note": "x",
         COST: "200",
         COST_MARK: "200",
         "spillover.dev/policy": "scheduling.alibabacloud.com/policy",
         "spillover.dev/unit": policy.units[0].identity,
     }
-    assert (claim.pod.version, claim.node, claim.unit) == (7, "vk", policy.units[0])
-    world.cache.put_pod(pod("two"))
-    assert world.claim("two", "real").annotations[COST] == "100"
+    assert (plan.pod.version, plan.node, plan.unit) == (7, "vk", policy.units[0])
+    world.cluster.put_pod(pod("two"))
+    assert world.plan("two", "real").annotations[COST] == "100"
 
 
 def test_a_deletion_cost_of_the_users_own_stays_and_one_of_the_units_beats_ours() -> None:
     policy = ack_policy({"resource": "ecs", "podAnnotations": {COST: "-5"}})
-    world = World(policy)
-    world.cache.put_pod(pod("one"))
-    assert world.claim("one", "real").annotations[COST] == "-5"
-    world.cache.put_pod(pod("two", annotations={COST: "7"}))
-    assert COST not in world.claim("two", "real").annotations
+    world = Ledgered(policy)
+    world.cluster.put_pod(pod("one"))
+    assert world.plan("one", "real").annotations[COST] == "-5"
+    world.cluster.put_pod(pod("two", annotations={COST: "7"}))
+    assert COST not in world.plan("two", "real").annotations
 
 
 def test_a_pod_outside_every_subset_names_its_policy_and_counts_nowhere() -> None:
     policy = vke_policy({"name": "vci", "type": "vci", "maxReplicas": 0})
-    world = World(policy)
+    world = Ledgered(policy)
     bound = world.bind(pod("one"), "real")
     assert bound.annotations == {
         "spillover.dev/policy": "scheduling.vke.volcengine.com/policy",
@@ -410,102 +412,125 @@ def test_a_pod_outside_every_subset_names_its_policy_and_counts_nowhere() -> Non
 
 def test_only_provider_taints_that_evict_are_to_be_tolerated() -> None:
     evicting = Taint("vci.vke.volcengine.com/node-type", "vci", "NoExecute")
-    world = World(limited(5))
-    world.cache.put_node(virtual("evicting", evicting))
-    world.cache.put_pod(pod("one"))
-    assert world.claim("one", "evicting").tolerate == (evicting,)
-    world.cache.put_pod(pod("two"))
-    assert world.claim("two", "vk").tolerate == ()
+    world = Ledgered(limited(5))
+    world.cluster.put_node(virtual("evicting", evicting))
+    world.cluster.put_pod(pod("one"))
+    assert world.plan("one", "evicting").tolerate == (evicting,)
+    world.cluster.put_pod(pod("two"))
+    assert world.plan("two", "vk").tolerate == ()
     tolerant = (Toleration(evicting.key, "Exists"),)
-    world.cache.put_pod(pod("three", tolerations=tolerant))
-    assert world.claim("three", "evicting").tolerate == ()
+    world.cluster.put_pod(pod("three", tolerations=tolerant))
+    assert world.plan("three", "evicting").tolerate == ()
 
 
 def test_the_older_policy_wins_valid_or_not() -> None:
-    world = World()
+    world = Ledgered()
     broken = load(
         raw("z", {"selector": {"app": "app"}, "units": []}, "2025-01-01T00:00:00Z"), ack.GROUP
     )
-    world.cache.put_policy(ack_policy({"resource": "ecs"}, name="a"))
+    world.cluster.put_policy(ack_policy({"resource": "ecs"}, name="a"))
     assert world.place(pod()) == "ecs"
-    world.cache.put_policy(broken)
+    world.cluster.put_policy(broken)
     assert (
         world.place(pod())
         == "ResourcePolicy z is invalid: spec.units: at least one unit is required"
     )
-    world.cache.drop_policy(broken.key)
+    world.cluster.drop_policy(broken.key)
     assert world.place(pod()) == "ecs"
 
 
 def test_an_empty_selector_selects_the_whole_namespace_and_no_other() -> None:
-    world = World(ack_policy({"resource": "ecs", "max": 0}, selector={}))
+    world = Ledgered(ack_policy({"resource": "ecs", "max": 0}, selector={}))
     assert world.place(pod(labels={}), "real") == "ecs is at its max of 0"
     assert world.place(pod(namespace="other"), "real") == "outside"
 
 
 def test_a_refused_bind_changes_nothing() -> None:
     policy = ack_policy({"resource": "eci", "max": 1})
-    world = World(policy)
+    world = Ledgered(policy)
     one = pod("one")
-    world.cache.put_pod(one)
+    world.cluster.put_pod(one)
     assert world.place(one, "vk") == "eci"
-    reason = world.cache.claim("one", "real")
+    reason = world.scheduler.plan_binding("one", "real")
     assert reason == "node(s) belong to no unit of ResourcePolicy policy"
     assert world.taken(policy) == 1
-    assert isinstance(world.cache.claim("one", "vk"), Claim)
+    assert isinstance(world.scheduler.plan_binding("one", "vk"), BindingPlan)
 
 
 def test_a_doubted_pod_counts_in_every_unit_until_its_version_changes() -> None:
     policy = ack_policy({"resource": "eci", "max": 1}, {"resource": "ecs", "max": 1})
-    world = World(policy)
+    world = Ledgered(policy)
     doubted = pod("doubted", version=5)
-    world.cache.put_pod(doubted)
-    world.cache.doubt(doubted)
+    world.cluster.put_pod(doubted)
+    world.cluster.doubt(doubted)
     assert [world.taken(policy, index) for index in (0, 1)] == [1, 1]
     assert world.place(pod("other"), "vk") == "eci is at its max of 1"
     assert world.place(doubted, "vk") == "eci"  # itself it may have either
-    world.cache.put_pod(replace(doubted, version=6))
+    world.cluster.put_pod(replace(doubted, version=6))
     assert world.place(pod("other"), "real") == "ecs"
 
 
 def test_no_doubt_is_left_of_a_pod_that_has_changed_or_is_gone() -> None:
     policy = ack_policy({"resource": "eci", "max": 1})
-    world = World(policy)
+    world = Ledgered(policy)
     for uid in ("changed", "gone"):
-        world.cache.put_pod(pod(uid, version=5))
-    world.cache.put_pod(pod("changed", version=6))
-    world.cache.drop_pod("gone", 7)
+        world.cluster.put_pod(pod(uid, version=5))
+    world.cluster.put_pod(pod("changed", version=6))
+    world.cluster.drop_pod("gone", 7)
     for uid in ("changed", "gone"):
-        world.cache.doubt(pod(uid, version=5))
-    assert world.cache.ledger.doubted() == []
+        world.cluster.doubt(pod(uid, version=5))
+    assert world.cluster.ledger.doubted() == []
 
 
 def test_a_policy_that_comes_later_counts_doubts_and_bindings_under_way() -> None:
-    world = World()
+    world = Ledgered()
     doubted, flying = pod("doubted", version=5), pod("flying")
     for each in (doubted, flying):
-        world.cache.put_pod(each)
-    world.cache.doubt(doubted)
+        world.cluster.put_pod(each)
+    world.cluster.doubt(doubted)
     world.place(flying, "real")
-    world.claim("flying", "real")
+    world.plan("flying", "real")
     policy = ack_policy({"resource": "ecs", "max": 5})
-    world.cache.put_policy(policy)
+    world.cluster.put_policy(policy)
     assert world.taken(policy) == 2
 
 
 def test_the_end_of_a_term_ends_reservations_but_no_binding() -> None:
     policy = ack_policy({"resource": "eci", "max": 5})
-    world = World(policy)
+    world = Ledgered(policy)
     for uid in ("reserved", "flying"):
-        world.cache.put_pod(pod(uid))
+        world.cluster.put_pod(pod(uid))
         world.place(pod(uid), "vk")
-    world.claim("flying", "vk")
-    world.cache.end_term()
+    world.plan("flying", "vk")
+    world.cluster.end_term()
     assert world.taken(policy) == 1
-    assert world.cache.claim("reserved", "vk") == NOT_LEADING
+    assert world.scheduler.plan_binding("reserved", "vk") == NOT_LEADING
 
 
 def test_a_pod_of_a_newer_epoch_is_not_bound() -> None:
-    world = World(ack_policy({"resource": "eci", "max": 5}))
-    world.cache.put_pod(pod("swept", annotations={EPOCH_ANNOTATION: "2"}))
-    assert world.cache.claim("swept", "vk") == OUTRANKED
+    world = Ledgered(ack_policy({"resource": "eci", "max": 5}))
+    world.cluster.put_pod(pod("swept", annotations={EPOCH_ANNOTATION: "2"}))
+    assert world.scheduler.plan_binding("swept", "vk") == OUTRANKED
+
+
+@pytest.mark.parametrize("read", range(1, 40))
+def test_a_reservation_that_ends_while_another_pod_is_decided_keeps_nobody_out(read: int) -> None:
+    """Whichever look at the clock finds it over: the next try is not given the old answer."""
+    reads, jumps_at = 0, 0
+
+    def clock() -> float:
+        nonlocal reads
+        reads += 1
+        return 1000.0 if jumps_at and reads >= jumps_at else 0.0
+
+    cluster = ClusterCache(NodeConventions(), clock, lambda: 0.0, lambda: 0.0)
+    scheduler = leading(Scheduler(cluster))
+    cluster.put_node(virtual("vk"))
+    cluster.put_policy(limited(1))
+    for name in ("first", "second"):
+        cluster.put_pod(pod(name))
+    assert isinstance(scheduler.place(pod("first"), ["vk"]), Placement)
+    jumps_at = reads + read
+    scheduler.place(pod("second"), ["vk"])
+    jumps_at = 1
+    assert isinstance(scheduler.place(pod("second"), ["vk"]), Placement)

@@ -1,7 +1,8 @@
 """Which API servers are trusted. The server here is real, with a certificate made for each test."""
 
+import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from aiohttp import web
 
 from harness.pki import Authority, Extensions
 from spillover.kube.credentials import Credentials
-from spillover.kube.session import ApiSession, NoAnswerError
+from spillover.kube.session import ApiError, ApiSession, NoAnswerError
 
 HOST = "127.0.0.1"
 PLAIN = Extensions(key_usage=False, identifiers=False)
@@ -51,14 +52,17 @@ async def _version(_: web.Request) -> web.Response:
     return web.json_response({"major": "1", "minor": "36"})
 
 
-def _kubeconfig(server: str, ca: Path) -> str:
+TOKEN = {"token": "t"}
+
+
+def _kubeconfig(server: str, ca: Path, user: Mapping[str, str] = TOKEN) -> str:
     cluster = {"server": server, "certificate-authority": str(ca)}
     return yaml.safe_dump(
         {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "it", "cluster": cluster}],
-            "users": [{"name": "it", "user": {"token": "t"}}],
+            "users": [{"name": "it", "user": dict(user)}],
             "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
             "current-context": "it",
         }
@@ -119,3 +123,139 @@ async def test_a_stricter_default_of_python_is_not_inherited(tmp_path: Path) -> 
     assert not context.verify_flags & ssl.VERIFY_X509_STRICT
     assert context.check_hostname
     assert context.verify_mode == ssl.CERT_REQUIRED
+
+
+async def test_authorities_that_rotate_are_trusted_without_a_restart(tmp_path: Path) -> None:
+    """As a kubelet brings them: the file changes, and later the server's certificate."""
+    first, second = Authority.create("first", PLAIN), Authority.create("second", PLAIN)
+    async with (
+        server_that_rotates(tmp_path, first) as (kubeconfig, rotate),
+        ApiSession(Credentials(kubeconfig)) as session,
+    ):
+        assert b"36" in await session.request("GET", "/version", seconds=10)
+        (tmp_path / "ca").write_bytes(second.certificate)
+        rotate(second)
+        with pytest.raises(NoAnswerError, match="certificate verify failed"):
+            await session.request("GET", "/version", seconds=10)
+        assert b"36" in await session.request("GET", "/version", seconds=10)
+        async with session.stream("/version", params={}, idle_seconds=10) as content:
+            assert b"36" in await content.read()
+
+
+async def test_an_authority_that_stays_wrong_is_not_trusted(tmp_path: Path) -> None:
+    first, second = Authority.create("first", PLAIN), Authority.create("second", PLAIN)
+    async with (
+        server_that_rotates(tmp_path, first) as (kubeconfig, rotate),
+        ApiSession(Credentials(kubeconfig)) as session,
+    ):
+        rotate(second)
+        for _ in range(3):
+            with pytest.raises(NoAnswerError, match="certificate verify failed"):
+                await session.request("GET", "/version", seconds=10)
+        rotate(first)
+        assert b"36" in await session.request("GET", "/version", seconds=10)
+
+
+async def test_a_file_that_is_half_written_is_read_again(tmp_path: Path) -> None:
+    first, second = Authority.create("first", PLAIN), Authority.create("second", PLAIN)
+    async with (
+        server_that_rotates(tmp_path, first) as (kubeconfig, rotate),
+        ApiSession(Credentials(kubeconfig)) as session,
+    ):
+        assert b"36" in await session.request("GET", "/version", seconds=10)
+        (tmp_path / "ca").write_bytes(second.certificate[:100])
+        rotate(second)
+        with pytest.raises(NoAnswerError, match="certificate verify failed"):
+            await session.request("GET", "/version", seconds=10)
+        (tmp_path / "ca").write_bytes(second.certificate)
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    assert b"36" in await session.request("GET", "/version", seconds=10)
+                    break
+                except NoAnswerError:
+                    await asyncio.sleep(0.2)
+
+
+async def test_a_client_certificate_that_rotates_is_used_after_a_401(tmp_path: Path) -> None:
+    """An API server asks for a client certificate and does not require one: an old one is refused
+    by 401, over a connection that stays open."""
+    authority = Authority.create("ca", PLAIN)
+    until = datetime.now(UTC) + timedelta(days=1)
+
+    def write_client(name: str) -> None:
+        pair = authority.issue(name, names=[HOST], until=until)
+        (tmp_path / "client.crt").write_bytes(pair.certificate)
+        (tmp_path / "client.key").write_bytes(pair.key)
+
+    async def answer(request: web.Request) -> web.Response:
+        certificate = request.get_extra_info("peercert")
+        names = [value for ((key, value),) in certificate["subject"] if key == "commonName"]
+        return web.json_response({"names": names}, status=200 if names == ["new"] else 401)
+
+    pair = authority.issue("kube-apiserver", names=[HOST], until=until)
+    (tmp_path / "ca").write_bytes(authority.certificate)
+    (tmp_path / "crt").write_bytes(pair.certificate)
+    (tmp_path / "key").write_bytes(pair.key)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(tmp_path / "ca"))
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
+    write_client("old")
+    app = web.Application()
+    app.add_routes([web.get("/version", answer)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, HOST, 0, ssl_context=context).start()
+        user = {
+            "client-certificate": str(tmp_path / "client.crt"),
+            "client-key": str(tmp_path / "client.key"),
+        }
+        kubeconfig = tmp_path / "kubeconfig"
+        server = f"https://{HOST}:{runner.addresses[0][1]}"
+        kubeconfig.write_text(_kubeconfig(server, tmp_path / "ca", user))
+        async with ApiSession(Credentials(kubeconfig)) as session:
+            with pytest.raises(ApiError, match="401"):
+                await session.request("GET", "/version", seconds=10)
+            write_client("new")
+            with pytest.raises(ApiError, match="401"):
+                await session.request("GET", "/version", seconds=10)
+            assert b"new" in await session.request("GET", "/version", seconds=10)
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def server_that_rotates(
+    folder: Path, authority: Authority
+) -> AsyncIterator[tuple[Path, Callable[[Authority], None]]]:
+    """Its kubeconfig, and what gives it a certificate of another authority. Each request has a
+    connection of its own."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+
+    def rotate(to: Authority) -> None:
+        pair = to.issue("kube-apiserver", names=[HOST], until=datetime.now(UTC) + timedelta(days=1))
+        (folder / "crt").write_bytes(pair.certificate)
+        (folder / "key").write_bytes(pair.key)
+        context.load_cert_chain(folder / "crt", folder / "key")
+
+    async def version(_: web.Request) -> web.Response:
+        answer = web.json_response({"major": "1", "minor": "36"})
+        answer.force_close()
+        return answer
+
+    rotate(authority)
+    (folder / "ca").write_bytes(authority.certificate)
+    app = web.Application()
+    app.add_routes([web.get("/version", version)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, HOST, 0, ssl_context=context).start()
+        kubeconfig = folder / "kubeconfig"
+        server = f"https://{HOST}:{runner.addresses[0][1]}"
+        kubeconfig.write_text(_kubeconfig(server, folder / "ca"))
+        yield kubeconfig, rotate
+    finally:
+        await runner.cleanup()

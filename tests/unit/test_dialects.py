@@ -10,7 +10,7 @@ from builders import ack_errors, ack_policy, raw, vke_errors, vke_policy
 from spillover.api import ack
 from spillover.core.dialects import load
 from spillover.core.dialects.ack import WAIT_FOR_SCALING_MARKER
-from spillover.core.policy import (
+from spillover.core.model.policy import (
     InvalidPolicy,
     NodeKind,
     NodePool,
@@ -18,7 +18,7 @@ from spillover.core.policy import (
     PolicyKey,
     Preempt,
 )
-from spillover.core.selectors import Operator, Requirement
+from spillover.core.model.selectors import Operator, Requirement
 
 ECS = {"resource": "ecs"}
 VCI = {"name": "vci", "type": "vci"}

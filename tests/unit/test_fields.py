@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from builders import ack_policy, leading, node, pod, virtual, vke_policy
-from spillover.core.cache import SchedulingCache
-from spillover.core.conventions import NodeConventions
-from spillover.core.instants import instant_of
-from spillover.core.pods import POLICY_ANNOTATION, UNIT_ANNOTATION, WAITING_ANNOTATION, Pod
-from spillover.core.policy import Policy
-from spillover.core.verdicts import Placement, Rejected
-from spillover.core.workloads import Workload
+from spillover.core.cache.cluster import ClusterCache
+from spillover.core.decision.outcomes import Placement, Rejected
+from spillover.core.model.conventions import NodeConventions
+from spillover.core.model.pods import POLICY_ANNOTATION, UNIT_ANNOTATION, WAITING_ANNOTATION, Pod
+from spillover.core.model.policy import Policy
+from spillover.core.model.timestamps import instant_of
+from spillover.core.model.workloads import Workload
+from spillover.core.scheduler import Scheduler
 
 MARKER = "k8s.aliyun.com/resource-policy-wait-for-ecs-scaling"
 NOW = 1_767_268_800.0  # 2026-01-01T12:00:00Z
@@ -563,18 +564,20 @@ def vke_of(case: Case) -> Policy:
 
 
 def outcome(case: Case, policy: Policy) -> str:
-    cache = leading(SchedulingCache(NodeConventions(), lambda: 0.0, lambda: NOW, lambda: 0.5))
+    scheduler = leading(
+        Scheduler(ClusterCache(NodeConventions(), lambda: 0.0, lambda: NOW, lambda: 0.5))
+    )
     for each in (node("pre-1", pool="prepaid"), virtual("vk"), node("post-1", pool="postpaid")):
-        cache.put_node(each)
-    cache.put_policy(policy)
+        scheduler.cluster.put_node(each)
+    scheduler.cluster.put_policy(policy)
     if case.replicas:
-        cache.put_workload(Workload("deployments", "owner", "ns", case.replicas, ""))
+        scheduler.cluster.put_workload(Workload("deployments", "owner", "ns", case.replicas, ""))
     for number, fields in enumerate(case.bound):
         owner = "owner" if case.replicas else ""
-        cache.put_pod(bound(f"bound-{number}", policy, **{"owner": owner, **fields}))
+        scheduler.cluster.put_pod(bound(f"bound-{number}", policy, **{"owner": owner, **fields}))
     who = pod("pod", version=9, **{"owner": "owner" if case.replicas else "", **case.who})
-    cache.put_pod(who)
-    decision = cache.place(who, case.offered)
+    scheduler.cluster.put_pod(who)
+    decision = scheduler.place(who, case.offered)
     match decision:
         case Placement(unit=None):
             return "outside"

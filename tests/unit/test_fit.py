@@ -7,7 +7,7 @@ import pytest
 
 from builders import pod
 from spillover.api.kubernetes import ConstrainedPod, NodeCapacity, Toleration
-from spillover.core.fit import CORDONED, MISMATCH, Capacity, capacity_of, in_use, misfit
+from spillover.core.reporting.fit import CORDONED, MISMATCH, Capacity, capacity_of, in_use, misfit
 
 LABELS = {"pool": "a", "size": "20"}
 

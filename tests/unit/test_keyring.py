@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from webhook.certificates import Pair, expires, is_for, is_signed_by, split
-from webhook.keyring import MOST_AUTHORITIES, Keyring, Lives, next_keyring
+from certificates.keyring import MOST_AUTHORITIES, Keyring, Lives, next_keyring
+from certificates.making import is_for, is_signed_by, split
+from spillover.serving.certificates import Pair, expires
 
 NAMES = ("webhook.ns.svc", "127.0.0.1")
 LIVES = Lives(authority=timedelta(days=100), certificate=timedelta(days=9))

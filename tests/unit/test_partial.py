@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from spillover.api.kubernetes import PodObject
-from spillover.api.partial import elements, identity, shallow
+from spillover.api.partial import elements, identity, is_deep, shallow
 from spillover.kube.pages import page
 from spillover.kube.reading import pod_in
 from spillover.kube.session import NoAnswerError
@@ -131,3 +131,20 @@ def test_a_deep_answer_is_read_wherever_a_pod_is_read() -> None:
     assert pod_in(pod(deep)).name == "one"
     with pytest.raises(NoAnswerError, match="not a pod"):
         pod_in(pod(deep, spec={"priority": "high"}))
+
+
+def test_a_string_without_an_end_takes_no_time() -> None:
+    """It took the square of its length: 45 kB held the webhook for ten seconds."""
+    raw = b"[" * 5_000 + b'"' + rb"\"" * 500_000
+    begun = time.process_time()
+    shallow(raw)
+    assert time.process_time() - begun < 5
+    assert shallow(b'{"a": "x\\') == b'{"a": "x\\'
+
+
+def test_what_is_deep_and_where() -> None:
+    deep = b'{"f":' * 100 + b"0" + b"}" * 100
+    both = b'{"request": {"operation": "object", "object": %s, "oldObject": %s}}'
+    assert is_deep(both % (deep, b"{}"), b"object")
+    assert not is_deep(both % (b"{}", deep), b"object")
+    assert is_deep(both % (b"{}", deep), b"oldObject")

@@ -4,16 +4,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from worlds import World
 
-from builders import ack_policy, leading, node, pod, virtual, vke_policy
+from builders import ack_policy, node, pod, virtual, vke_policy
 from spillover.api.kubernetes import Taint
-from spillover.core.cache import NOT_FIRST_CHOICE, PREEMPT_SECONDS, SchedulingCache
-from spillover.core.claims import Claim
-from spillover.core.conventions import NodeConventions
-from spillover.core.ledger import HOLD_SECONDS, NOMINATED_SECONDS
-from spillover.core.pods import POLICY_ANNOTATION, UNIT_ANNOTATION, Pod
-from spillover.core.policy import Policy, UnitKey
-from spillover.core.verdicts import Placement, Rejected
+from spillover.core.cache.binding_plan import BindingPlan
+from spillover.core.cache.ledger import HOLD_SECONDS, NOMINATED_SECONDS
+from spillover.core.model.pods import POLICY_ANNOTATION, UNIT_ANNOTATION, Pod
+from spillover.core.model.policy import Policy, UnitKey
+from spillover.core.scheduler import NOT_FIRST_CHOICE, PREEMPT_SECONDS
 
 TEAM = Taint("team", "other", "NoSchedule")
 PREPAID = {"resource": "ecs", "nodeSelector": {"pool": "prepaid"}}
@@ -22,42 +21,27 @@ EAGER = {"preemptPolicy": "BeforeNextUnit"}
 MAY_PREEMPT = "may preempt pods of lower priority in ecs"
 
 
-class World:
+class Preempting(World):
     """Two prepaid nodes, one of them tainted, a virtual one, and one of no unit."""
 
     def __init__(self, *units: dict[str, Any], **spec: Any) -> None:
-        self.now = 0.0
-        self.cache = leading(
-            SchedulingCache(NodeConventions(), lambda: self.now, lambda: self.now, lambda: 0.0)
-        )
-        for each in (
+        self.policy = ack_policy(*units, **spec) if units else None
+        nodes = (
             node("pre-1", pool="prepaid"), node("pre-2", pool="prepaid"),
             node("tainted", [TEAM], pool="prepaid"), virtual("vk"), node("other"),
-        ):  # fmt: skip
-            self.cache.put_node(each)
-        self.policy = ack_policy(*units, **spec) if units else None
-        if self.policy:
-            self.cache.put_policy(self.policy)
+        )  # fmt: skip
+        super().__init__([self.policy] if self.policy else [], nodes)
 
     def bound(self, name: str, on: str, unit: int | None = 0, **fields: Any) -> None:
         annotations = {}
         if self.policy and unit is not None:
             annotations = marks(self.policy, unit)
-        self.cache.put_pod(pod(name, node=on, annotations=annotations, **fields))
-
-    def filter(self, who: Pod, *offered: str) -> str:
-        """The unit's title, or the first reason."""
-        decision = self.cache.place(who, offered)
-        match decision:
-            case Placement():
-                return decision.unit.title if decision.unit else "outside"
-            case Rejected():
-                return decision.reasons[offered[0]]
+        self.cluster.put_pod(pod(name, node=on, annotations=annotations, **fields))
 
     def preempt(self, who: Pod, **victims: list[str]) -> set[str]:
         """`pre_1=["low"]` stands for the node pre-1."""
         return set(
-            self.cache.preempt(
+            self.scheduler.preempt(
                 who, {name.replace("_", "-"): uids for name, uids in victims.items()}
             )
         )
@@ -65,7 +49,7 @@ class World:
     def taken(self) -> int:
         assert self.policy is not None
         key = UnitKey(self.policy.key, self.policy.units[0].identity)
-        return self.cache.ledger.usage(key, besides="").pods
+        return self.cluster.ledger.usage(key, besides="").pods
 
 
 def marks(policy: Policy, unit: int) -> dict[str, str]:
@@ -77,26 +61,26 @@ URGENT = pod("urgent", priority=10)
 
 def test_the_first_unit_in_order_with_a_candidate() -> None:
     postpaid = {"resource": "ecs", "nodeSelector": {"pool": "gone"}}
-    world = World(postpaid, PREPAID, ECI)
+    world = Preempting(postpaid, PREPAID, ECI)
     world.bound("low", "pre-1", 1)
     assert world.preempt(URGENT, pre_1=["low"], other=["x"]) == {"pre-1"}
 
 
 @pytest.mark.parametrize("name", ["tainted", "vk", "unheard_of"])
 def test_tainted_virtual_and_unknown_nodes_are_of_no_use(name: str) -> None:
-    for world in (World(PREPAID, ECI), World()):
+    for world in (Preempting(PREPAID, ECI), Preempting()):
         world.bound("low", "pre-1")
         assert world.preempt(URGENT, **{name: ["low"]}) == set()
 
 
 def test_a_node_without_victims_is_never_answered() -> None:
-    world = World(PREPAID)
+    world = Preempting(PREPAID)
     world.bound("low", "pre-1")
     assert world.preempt(URGENT, pre_1=["low"], pre_2=[]) == {"pre-1"}
 
 
 def test_at_its_max_only_the_units_own_pods_make_room() -> None:
-    world = World({**PREPAID, "max": 1})
+    world = Preempting({**PREPAID, "max": 1})
     world.bound("own", "pre-1")
     world.bound("stranger", "pre-2", None, labels={})
     assert world.preempt(URGENT, pre_1=["own"], pre_2=["stranger"]) == {"pre-1"}
@@ -105,7 +89,7 @@ def test_at_its_max_only_the_units_own_pods_make_room() -> None:
 
 
 def test_above_its_max_one_victim_is_not_enough() -> None:
-    world = World({**PREPAID, "max": 1})
+    world = Preempting({**PREPAID, "max": 1})
     for name in ("a", "b"):
         world.bound(name, "pre-1")
     assert world.preempt(URGENT, pre_1=["a"]) == set()
@@ -113,7 +97,7 @@ def test_above_its_max_one_victim_is_not_enough() -> None:
 
 
 def test_victims_of_another_group_make_no_room() -> None:
-    world = World({**PREPAID, "max": 1}, matchLabelKeys=["hash"])
+    world = Preempting({**PREPAID, "max": 1}, matchLabelKeys=["hash"])
     ours, other = {"app": "app", "hash": "a"}, {"app": "app", "hash": "b"}
     world.bound("own", "pre-1", labels=ours)
     world.bound("other", "pre-2", labels=other)
@@ -122,7 +106,7 @@ def test_victims_of_another_group_make_no_room() -> None:
 
 
 def test_resources_of_victims_count() -> None:
-    world = World({**PREPAID, "maxResources": {"cpu": 4}})
+    world = Preempting({**PREPAID, "maxResources": {"cpu": 4}})
     world.bound("small", "pre-1", requests=(("cpu", 1000),))
     world.bound("large", "pre-2", requests=(("cpu", 3000),))
     urgent = pod("urgent", priority=10, requests=(("cpu", 3000),))
@@ -131,7 +115,7 @@ def test_resources_of_victims_count() -> None:
 
 def test_nobody_is_evicted_for_a_pod_that_waits() -> None:
     timed = {"policy": "TimeoutOrExceedMax", "timeout": "60s"}
-    world = World({**PREPAID, "max": 5}, ECI, whenTryNextUnits=timed)
+    world = Preempting({**PREPAID, "max": 5}, ECI, whenTryNextUnits=timed)
     world.bound("low", "pre-1")
     assert world.preempt(URGENT, pre_1=["low"]) == set()
     world.filter(URGENT, "vk")
@@ -142,7 +126,7 @@ def test_nobody_is_evicted_for_a_pod_that_waits() -> None:
 def test_a_pod_that_waits_in_a_later_unit_preempts_nobody_before_it() -> None:
     timed = {"policy": "TimeoutOrExceedMax", "timeout": "60s"}
     later = {"resource": "ecs", "nodeSelector": {"pool": "gone"}, "max": 5}
-    world = World(PREPAID, later, ECI, whenTryNextUnits=timed)
+    world = Preempting(PREPAID, later, ECI, whenTryNextUnits=timed)
     world.bound("low", "pre-1")
     assert world.filter(URGENT, "vk").startswith("waits for ecs(pool=gone)")
     assert world.preempt(URGENT, pre_1=["low"]) == set()
@@ -161,18 +145,18 @@ def test_a_pod_whose_freed_place_was_taken_may_preempt_again() -> None:
 def test_what_was_tried_is_remembered_until_the_pod_is_bound() -> None:
     """Bind may decide anew, and is not to ask for preemption again."""
     world = eager()
-    world.cache.put_pod(URGENT)
+    world.cluster.put_pod(URGENT)
     world.filter(URGENT, "vk")
     assert world.filter(URGENT, "vk") == "eci"
     assert world.policy is not None
-    world.cache.put_policy(replace(world.policy, uid="edited"))
-    assert isinstance(world.cache.claim("urgent", "vk"), Claim)
+    world.cluster.put_policy(replace(world.policy, uid="edited"))
+    assert isinstance(world.scheduler.plan_binding("urgent", "vk"), BindingPlan)
 
 
 def test_a_pod_that_waits_without_an_end_may_preempt_where_it_waits() -> None:
     when = {"policy": "ExceedMax"}
     postpaid = {"resource": "ecs"}
-    world = World({**PREPAID, "max": 5}, postpaid, whenTryNextUnits=when)
+    world = Preempting({**PREPAID, "max": 5}, postpaid, whenTryNextUnits=when)
     world.bound("low", "pre-1")
     world.bound("elsewhere", "other", None, labels={})
     assert world.preempt(URGENT, other=["elsewhere"]) == set()
@@ -180,28 +164,28 @@ def test_a_pod_that_waits_without_an_end_may_preempt_where_it_waits() -> None:
 
 
 def test_nothing_is_done_under_an_invalid_policy_or_without_a_label() -> None:
-    world = World(PREPAID, matchLabelKeys=["hash"])
+    world = Preempting(PREPAID, matchLabelKeys=["hash"])
     world.bound("low", "pre-1")
     assert world.preempt(URGENT, pre_1=["low"]) == set()
 
 
 def test_an_open_policy_lets_pods_preempt_outside_its_subsets() -> None:
-    world = World()
+    world = Preempting()
     term = {"key": "pool", "operator": "In", "values": ["prepaid"]}
     subset = {"name": "a", "type": "ecs", "maxReplicas": 0, "nodeSelectorTerm": [term]}
-    world.cache.put_policy(vke_policy(subset))
+    world.cluster.put_policy(vke_policy(subset))
     world.bound("low", "other", labels={})
     world.bound("lower", "pre-1", labels={})
     assert world.preempt(URGENT, other=["low"], pre_1=["lower"]) == {"other"}
-    world.cache.put_policy(vke_policy(subset, strategy="require"))
+    world.cluster.put_policy(vke_policy(subset, strategy="require"))
     assert world.preempt(URGENT, other=["low"], pre_1=["lower"]) == set()
 
 
 # --- BeforeNextUnit: filter and preempt together --------------------------------------------------
 
 
-def eager(*units: dict[str, Any]) -> World:
-    world = World(*(units or (PREPAID, ECI)), **EAGER)
+def eager(*units: dict[str, Any]) -> Preempting:
+    world = Preempting(*(units or (PREPAID, ECI)), **EAGER)
     world.bound("low", "pre-1")
     return world
 
@@ -213,7 +197,7 @@ def test_filter_refuses_all_so_that_the_scheduler_preempts() -> None:
     # Nominated: it neither spills nor is it nudged, until the victims are gone.
     assert world.filter(URGENT, "vk") == "waits for preempted pods to leave ecs"
     world.now = HOLD_SECONDS - 1
-    assert world.cache.due_nudges() == []
+    assert world.scheduler.due_nudges() == []
     assert world.filter(URGENT, "pre-1", "vk") == "ecs"
 
 
@@ -229,11 +213,11 @@ def test_only_the_unit_that_was_asked_for_is_preempted_in() -> None:
 
 def test_without_victims_it_is_nudged_and_goes_on() -> None:
     world = eager()
-    world.cache.put_pod(URGENT)
+    world.cluster.put_pod(URGENT)
     assert world.filter(URGENT, "vk") == MAY_PREEMPT
-    assert world.cache.due_nudges() == []
+    assert world.scheduler.due_nudges() == []
     world.now = PREEMPT_SECONDS + 0.01
-    assert [each.name for each in world.cache.due_nudges()] == ["urgent"]
+    assert [each.name for each in world.scheduler.due_nudges()] == ["urgent"]
     assert world.filter(URGENT, "vk") == "eci"
 
 
@@ -259,38 +243,38 @@ def test_a_hold_ends_when_no_nomination_follows() -> None:
 @pytest.mark.parametrize("gone", [{"nominated": ""}, {"terminating": True}, None])
 def test_a_hold_ends_with_the_nomination(gone: dict[str, Any] | None) -> None:
     world = eager()
-    world.cache.put_pod(URGENT)
+    world.cluster.put_pod(URGENT)
     world.filter(URGENT, "vk")
     world.preempt(URGENT, pre_1=["low"])
     nominated = replace(URGENT, version=5, nominated="pre-1")
-    world.cache.put_pod(nominated)
+    world.cluster.put_pod(nominated)
     world.now = NOMINATED_SECONDS - 1
     assert world.taken() == 2
     if gone is None:
-        world.cache.drop_pod("urgent", 6)
+        world.cluster.drop_pod("urgent", 6)
     else:
-        world.cache.put_pod(replace(nominated, version=6, **gone))
+        world.cluster.put_pod(replace(nominated, version=6, **gone))
     assert world.taken() == 1
 
 
-def nudged(world: World) -> list[str]:
-    return [each.name for each in world.cache.due_nudges()]
+def nudged(world: Preempting) -> list[str]:
+    return [each.name for each in world.scheduler.due_nudges()]
 
 
 @pytest.mark.parametrize("given_up", [True, False])
 def test_without_its_nomination_the_pod_is_nudged_and_goes_on(*, given_up: bool) -> None:
     world = eager()
-    world.cache.put_pod(URGENT)
+    world.cluster.put_pod(URGENT)
     world.filter(URGENT, "vk")
     world.preempt(URGENT, pre_1=["low"])
     world.now = 1.0
     assert nudged(world) == []
     if given_up:
         nominated = replace(URGENT, version=5, nominated="pre-1")
-        world.cache.put_pod(nominated)
+        world.cluster.put_pod(nominated)
         world.now = 100.0
         assert nudged(world) == []
-        world.cache.put_pod(replace(nominated, version=6, nominated=""))
+        world.cluster.put_pod(replace(nominated, version=6, nominated=""))
     else:
         world.now = HOLD_SECONDS
     assert nudged(world) == ["urgent"]
@@ -298,7 +282,7 @@ def test_without_its_nomination_the_pod_is_nudged_and_goes_on(*, given_up: bool)
 
 
 def test_a_pod_that_is_leaving_anyway_is_nobody_to_preempt() -> None:
-    world = World(PREPAID, ECI, **EAGER)
+    world = Preempting(PREPAID, ECI, **EAGER)
     world.bound("low", "pre-1", terminating=True)
     assert world.filter(URGENT, "vk") == "eci"
 
@@ -309,26 +293,26 @@ HINTED = pod("hinted", nominated="vk")
 
 
 def test_a_hint_for_a_later_unit_is_not_followed() -> None:
-    world = World(PREPAID, ECI)
+    world = Preempting(PREPAID, ECI)
     assert world.filter(HINTED, "vk") == NOT_FIRST_CHOICE
-    assert world.cache.waiting.holds("hinted") is False
+    assert world.cluster.waiting.holds("hinted") is False
     assert world.filter(HINTED, "pre-1", "vk") == "ecs"
 
 
 def test_a_hint_for_the_first_unit_with_room_is_followed() -> None:
-    world = World({**PREPAID, "max": 0}, ECI)
+    world = Preempting({**PREPAID, "max": 0}, ECI)
     assert world.filter(HINTED, "vk") == "eci"
 
 
 def test_the_only_node_is_offered_twice_and_taken() -> None:
     """The call with the nominated node alone, and then the full one, which has no other."""
-    world = World(PREPAID, ECI)
+    world = Preempting(PREPAID, ECI)
     assert world.filter(HINTED, "vk") == NOT_FIRST_CHOICE
     assert world.filter(HINTED, "vk") == "eci"
 
 
 def test_a_probe_without_a_full_call_does_not_make_the_next_one_full() -> None:
-    world = World(PREPAID, ECI)
+    world = Preempting(PREPAID, ECI)
     assert world.filter(HINTED, "vk") == NOT_FIRST_CHOICE
     world.now = 2.0
     assert world.filter(HINTED, "vk") == NOT_FIRST_CHOICE
@@ -338,13 +322,13 @@ def test_a_probe_without_a_full_call_does_not_make_the_next_one_full() -> None:
 
 def test_a_hint_starts_no_wait() -> None:
     timed = {"policy": "TimeoutOrExceedMax", "timeout": "60s"}
-    world = World({**PREPAID, "max": 5}, ECI, whenTryNextUnits=timed)
+    world = Preempting({**PREPAID, "max": 5}, ECI, whenTryNextUnits=timed)
     assert world.filter(HINTED, "vk") == NOT_FIRST_CHOICE
-    assert world.cache.histories.unwritten() == []
+    assert world.cluster.attempts.unwritten() == []
     assert world.filter(HINTED, "vk").startswith("waits for ecs until")
-    assert len(world.cache.histories.unwritten()) == 1
+    assert len(world.cluster.attempts.unwritten()) == 1
 
 
 def test_a_pod_under_no_policy_follows_any_hint() -> None:
-    world = World(PREPAID, ECI)
+    world = Preempting(PREPAID, ECI)
     assert world.filter(pod("free", labels={}, nominated="other"), "other") == "outside"

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from spillover.api.kubernetes import PodObject
-from spillover.core.resources import amount_of, asks_for_gpu, limit_of, pod_requests, written
+from spillover.core.model.resources import amount_of, asks_for_gpu, limit_of, pod_requests, written
 
 
 def container(name: str = "c", restart: str | None = None, **requests: str) -> dict[str, Any]:

@@ -4,13 +4,12 @@ from typing import Any
 
 import pytest
 
-from builders import ack_policy, node, pod, raw, virtual, vke_policy
+from builders import ack_policy, node, raw, virtual, vke_policy
 from spillover.api import ack, vke
-from spillover.core.conventions import NodeConventions
-from spillover.core.nodes import Node, NodeIndex
-from spillover.core.pods import POLICY_ANNOTATION, UNIT_ANNOTATION, Pod
-from spillover.core.policy import Policy
-from spillover.core.review import MOST_WARNINGS, consequences, doubts, keys_set_by
+from spillover.core.admission.warnings import MOST_WARNINGS, consequences, doubts, keys_set_by
+from spillover.core.model.conventions import NodeConventions
+from spillover.core.model.nodes import Node, NodeIndex
+from spillover.core.model.policy import Policy
 
 ECS: dict[str, Any] = {"resource": "ecs"}
 MARKER = "k8s.aliyun.com/resource-policy-wait-for-ecs-scaling"
@@ -88,30 +87,29 @@ def test_warnings_have_a_bound() -> None:
     assert len(ack_doubts(*[{**ECS, "max": 0}] * 100)) == MOST_WARNINGS
 
 
-def bound(policy: Policy, unit: int, name: str, **fields: Any) -> Pod:
-    marks = {POLICY_ANNOTATION: str(policy.key), UNIT_ANNOTATION: policy.units[unit].identity}
-    return pod(name, **{"node": "plain", "annotations": marks, **fields})
+def status(*assigned: int, generation: int = 0) -> dict[str, Any]:
+    return {"observedGeneration": generation, "units": [{"assigned": n} for n in assigned]}
 
 
 def test_an_edit_says_what_it_does_to_pods() -> None:
     before = ack_policy({**ECS, "max": 3}, {"resource": "eci"})
-    pods = [bound(before, 0, f"pod-{n}") for n in range(3)]
-    pods += [
-        bound(before, 1, "virtual"),
-        bound(before, 0, "leaving", terminating=True),
-        bound(before, 0, "done", finished=True),
-        pod("waiting"),
+    now = status(3, 1)
+    assert consequences(before, before, now) == []
+    assert consequences(before, ack_policy({**ECS, "max": 1}, {"resource": "eci"}), now) == [
+        "spec.units[0]: 2 pods would be above its max of 1; no pod is evicted"
     ]
-    assert consequences(before, before, pods) == []
-    assert consequences(before, ack_policy({**ECS, "max": 1}, {"resource": "eci"}), pods) == [
-        "spec.units[0]: 2 pods would be above its max of 1; nobody is evicted"
-    ]
-    assert consequences(before, ack_policy({**ECS, "max": 3}), pods) == [
-        "1 pod would lose its unit"
-    ]
+    assert consequences(before, ack_policy({**ECS, "max": 3}), now) == ["1 pod would lose its unit"]
     labelled = ack_policy({**ECS, "podLabels": {"a": "b"}}, {"resource": "eci"})
-    assert consequences(before, labelled, pods) == ["3 pods would lose their unit"]
-    assert consequences(None, labelled, pods) == ["3 pods would lose their unit"]
+    assert consequences(before, labelled, now) == ["3 pods would lose their unit"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [None, {}, status(3, 1, generation=7), {"units": "many"}, {"units": [{"assigned": -1}]}],
+)
+def test_a_status_that_tells_nothing(other: dict[str, Any] | None) -> None:
+    before = ack_policy({**ECS, "max": 3}, {"resource": "eci"})
+    assert consequences(before, ack_policy({**ECS, "max": 1}), other) == []
 
 
 def test_keys_that_policies_set() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spillover.core.selectors import Operator, Requirement, includes, integer
+from spillover.core.model.selectors import Operator, Requirement, includes, integer
 
 LABELS = {"zone": "a", "cores": "8", "empty": "", "big": "9223372036854775808"}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from webhook.certificates import Pair, UnreadableError, new_authority, new_certificate
-from webhook.keeper import FileKeeper, Served
+from certificates.making import new_authority, new_certificate
+from spillover.serving.certificates import CertificateFiles, Pair, Served, UnreadableError
 
 NOW = datetime.now(UTC)
 LIFE = timedelta(days=1)
@@ -66,7 +66,7 @@ async def test_a_broken_pair_leaves_the_one_before(broken: str) -> None:
 async def test_files_are_read_again_when_they_change(tmp_path: Path) -> None:
     served, first, second = Served(), made(), made()
     certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
-    keeping = asyncio.create_task(FileKeeper(certificate, key, served).run())
+    keeping = asyncio.create_task(CertificateFiles(certificate, key, served).run())
     for pair in (first, second):
         certificate.write_bytes(pair.certificate)
         key.write_bytes(pair.key)

@@ -3,7 +3,7 @@
 import pytest
 
 from spillover.api.kubernetes import Taint, Toleration
-from spillover.core.taints import repels, tolerated, tolerates
+from spillover.core.model.taints import repels, tolerated, tolerates
 
 TAINT = Taint("team", "ml", "NoSchedule")
 

@@ -10,7 +10,7 @@ import pytest
 
 from builders import ack_policy, leading, node, pod, virtual
 from spillover.controller.objects import of_pod, of_policy
-from spillover.controller.pacing import Pace
+from spillover.controller.rate_limiter import RateLimiter
 from spillover.controller.recorder import (
     BURST,
     NAMESPACE_BURST,
@@ -21,15 +21,16 @@ from spillover.controller.recorder import (
 )
 from spillover.controller.statuses import Statuses
 from spillover.controller.unit_series import UnitSeries
-from spillover.core.cache import SchedulingCache
-from spillover.core.conventions import NodeConventions
-from spillover.core.happenings import Happening, Reason
-from spillover.core.status import as_wire, fill, report
+from spillover.core.cache.cluster import ClusterCache
+from spillover.core.model.conventions import NodeConventions
+from spillover.core.reporting.decision_events import DecisionEvent, Reason
+from spillover.core.reporting.status import as_wire, fill, report
+from spillover.core.scheduler import Scheduler
 from spillover.kube.credentials import Credentials
 from spillover.kube.session import ApiSession
 
 NOW = "2026-01-01T00:00:00Z"
-WAITS = Happening(Reason.WAITING_FOR_UNIT, "waits for ecs")
+WAITS = DecisionEvent(Reason.WAITING_FOR_UNIT, "waits for ecs")
 
 
 @dataclass
@@ -50,7 +51,7 @@ def test_the_same_is_told_once_an_hour() -> None:
     about = of_pod(pod("one"))
     for _ in range(3):
         recorder.record(about, WAITS)
-    recorder.record(about, Happening(Reason.WAITING_FOR_UNIT, "waits for eci"))
+    recorder.record(about, DecisionEvent(Reason.WAITING_FOR_UNIT, "waits for eci"))
     recorder.record(of_pod(pod("two")), WAITS)
     assert len(recorder) == 3
     clock.now = REPEAT_SECONDS + 1
@@ -88,7 +89,7 @@ def test_a_namespace_does_not_silence_the_others() -> None:
 
 def test_pace_once_a_second_and_longer_after_failures() -> None:
     clock = Clock()
-    pace: Pace[str] = Pace(1.0, lambda: clock.now, Random(1))
+    pace: RateLimiter[str] = RateLimiter(1.0, lambda: clock.now, Random(1))
     assert pace.allows("a")
     pace.begin("a")
     clock.now = 5.0
@@ -99,14 +100,32 @@ def test_pace_once_a_second_and_longer_after_failures() -> None:
     clock.now = 6.0
     assert pace.allows("a")
     assert rests(pace, clock, lambda: pace.failed("a"))
+    pace.wrote("a", 3, seconds=4.0)  # a dear one
+    clock.now += 3.0
+    assert not pace.allows("a")
+    pace.hurry("a")
+    assert pace.allows("a")
+    pace.wrote("a", 4, seconds=4.0)
+    pace.hurry("a")
+    assert not pace.allows("a")  # once a second all the same
+    clock.now += 1.0
+    assert pace.allows("a")
+    pace.begin("a")
+    pace.hurry("a")
+    pace.wrote("a", 5, seconds=4.0)  # hurried while it was under way
+    clock.now += 1.0
+    assert pace.allows("a")
     # Written again and again: something takes it back.
     pace.wrote("a", 2)
     assert rests(pace, clock, lambda: pace.wrote("a", 2))
+    pace.failed("a")
+    pace.hurry("a")
+    assert not pace.allows("a")  # what fails is not hurried
     pace.begin("a")
     assert pace.reset() == {"a"}
 
 
-def rests(pace: Pace[str], clock: Clock, end: Callable[[], None]) -> bool:
+def rests(pace: RateLimiter[str], clock: Clock, end: Callable[[], None]) -> bool:
     """Longer each time."""
     found = []
     for _ in range(4):
@@ -119,15 +138,16 @@ def rests(pace: Pace[str], clock: Clock, end: Callable[[], None]) -> bool:
     return found[0] < found[1] < found[3]
 
 
-def cache(*units: dict[str, Any], **spec: Any) -> SchedulingCache:
-    made = leading(SchedulingCache(NodeConventions(), lambda: 0.0, lambda: 0.0, lambda: 0.5))
+def cache(*units: dict[str, Any], **spec: Any) -> ClusterCache:
+    made = ClusterCache(NodeConventions(), lambda: 0.0, lambda: 0.0, lambda: 0.5)
+    leading(Scheduler(made))
     made.put_node(node("real"))
     made.put_node(virtual("vk"))
     made.put_policy(ack_policy(*units, **spec))
     return made
 
 
-def of(made: SchedulingCache) -> Any:
+def of(made: ClusterCache) -> Any:
     (policy,) = made.policies.all()
     return report(made, policy)
 
@@ -155,6 +175,7 @@ def test_what_a_status_says() -> None:
     }  # fmt: skip
     assert {name: each["status"] for name, each in conditions.items()} == {
         "Ready": "True", "Invalid": "False", "Conflict": "False", "OwnDeletionCost": "False",
+        "EditsWait": "False", "BindingRefused": "False", "Crowded": "False",
     }  # fmt: skip
 
 

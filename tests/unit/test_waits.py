@@ -5,15 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from worlds import World
 
 from builders import ack_policy, leading, node, pod, virtual, vke_policy
-from spillover.core.cache import SchedulingCache
-from spillover.core.conventions import NodeConventions
-from spillover.core.instants import instant_of, seconds_of
-from spillover.core.pods import POLICY_ANNOTATION, UNIT_ANNOTATION, WAITING_ANNOTATION, Pod
-from spillover.core.policy import Policy
-from spillover.core.verdicts import Placement
-from spillover.core.workloads import Workload
+from spillover.core.model.pods import POLICY_ANNOTATION, UNIT_ANNOTATION, WAITING_ANNOTATION, Pod
+from spillover.core.model.policy import Policy
+from spillover.core.model.timestamps import instant_of, seconds_of
+from spillover.core.model.workloads import Workload
 
 START = 1_767_268_800.0  # 2026-01-01T12:00:00Z
 TIMED = {"policy": "TimeoutOrExceedMax", "timeout": "60s"}
@@ -22,36 +20,17 @@ POSTPAID = {"resource": "ecs", "nodeSelector": {"pool": "postpaid"}, "max": 5}
 ECI = {"resource": "eci"}
 
 
-class World:
+class Timed(World):
+    """With a virtual node, some time after 1970."""
+
     def __init__(self, *policies: Policy) -> None:
-        self.now = 0.0
-        self.version = 10
-        self.cache = leading(
-            SchedulingCache(
-                NodeConventions(), lambda: self.now, lambda: START + self.now, lambda: 0.0
-            )
-        )
-        self.cache.put_node(virtual("vk"))
-        for policy in policies:
-            self.cache.put_policy(policy)
+        super().__init__(policies, [virtual("vk")], wall=START)
 
-    def see(self, name: str, **fields: Any) -> Pod:
-        self.version += 1
-        seen = pod(name, version=self.version, **fields)
-        self.cache.put_pod(seen)
-        return seen
-
-    def filter(self, who: Pod, *offered: str) -> str:
-        decision = self.cache.place(who, offered or ("vk",))
-        if isinstance(decision, Placement):
-            return decision.unit.title if decision.unit else "outside"
-        return decision.reasons[(offered or ("vk",))[0]]
-
-    def nudged(self) -> list[str]:
-        return [each.name for each in self.cache.due_nudges()]
+    def ask(self, who: Pod, *offered: str) -> str:
+        return self.filter(who, *(offered or ("vk",)))
 
     def written(self) -> dict[str, str]:
-        ((_, text),) = self.cache.histories.unwritten()
+        ((_, text),) = self.cluster.attempts.unwritten()
         found: dict[str, str] = json.loads(text)
         return found
 
@@ -62,127 +41,127 @@ def timed() -> Policy:
 
 def test_a_wait_is_to_be_written_once() -> None:
     policy = timed()
-    world = World(policy)
-    one = world.see("one")
-    assert world.filter(one) == "waits for ecs until 2026-01-01T12:01:00Z"
+    world = Timed(policy)
+    one = world.put("one")
+    assert world.ask(one) == "waits for ecs until 2026-01-01T12:01:00Z"
     assert world.written() == {policy.units[0].identity: "2026-01-01T12:00:00Z"}
-    ((_, value),) = world.cache.histories.unwritten()
-    world.cache.histories.wrote("one", value)
+    ((_, value),) = world.cluster.attempts.unwritten()
+    world.cluster.attempts.wrote("one", value)
     world.now = 10.0
-    assert world.filter(one) == "waits for ecs until 2026-01-01T12:01:00Z"
-    assert world.cache.histories.unwritten() == []
+    assert world.ask(one) == "waits for ecs until 2026-01-01T12:01:00Z"
+    assert world.cluster.attempts.unwritten() == []
 
 
 def test_a_failed_write_is_tried_again_after_a_rest() -> None:
-    world = World(timed())
-    world.filter(world.see("one"))
-    world.cache.histories.write_failed("one", 3.0)
-    assert world.cache.histories.unwritten() == []
+    world = Timed(timed())
+    world.ask(world.put("one"))
+    world.cluster.attempts.write_failed("one", 3.0)
+    assert world.cluster.attempts.unwritten() == []
     world.now = 3.0
-    assert len(world.cache.histories.unwritten()) == 1
+    assert len(world.cluster.attempts.unwritten()) == 1
 
 
 def test_a_pod_that_is_gone_or_placed_is_not_written_to() -> None:
-    world = World(timed())
-    one, two = world.see("one"), world.see("two")
-    world.filter(one)
-    world.filter(two)
-    world.cache.drop_pod("one", 99)
-    world.cache.put_node(node("pre", pool="prepaid"))
-    assert world.filter(two, "pre") == "ecs"
-    assert world.cache.histories.unwritten() == []
+    world = Timed(timed())
+    one, two = world.put("one"), world.put("two")
+    world.ask(one)
+    world.ask(two)
+    world.cluster.drop_pod("one", 99)
+    world.cluster.put_node(node("pre", pool="prepaid"))
+    assert world.ask(two, "pre") == "ecs"
+    assert world.cluster.attempts.unwritten() == []
 
 
 def test_the_end_of_a_wait_is_a_nudge() -> None:
-    world = World(timed())
-    world.filter(world.see("one"))
+    world = Timed(timed())
+    world.ask(world.put("one"))
     assert world.nudged() == []
     world.now = 59.9
     assert world.nudged() == []
     world.now = 60.0
     assert world.nudged() == ["one"]
-    assert world.filter(world.see("one")) == "eci"
+    assert world.ask(world.put("one")) == "eci"
 
 
 def test_pods_whose_waits_end_at_different_times_are_nudged_each_at_its_own() -> None:
-    world = World(timed())
-    world.filter(world.see("one"))
+    world = Timed(timed())
+    world.ask(world.put("one"))
     world.now = 20.0
-    world.filter(world.see("two"))
+    world.ask(world.put("two"))
     nudges = []
     for second in range(20, 90):
         world.now = float(second)
         nudges += [(second, name) for name in world.nudged()]
         for _, name in nudges:
-            world.cache.waiting.forget(name)  # placed
+            world.cluster.waiting.forget(name)  # placed
     assert nudges == [(60, "one"), (80, "two")]
 
 
 def test_a_node_that_appears_is_a_nudge_before_the_end() -> None:
-    world = World(timed())
-    world.cache.put_node(node("pre", pool="off"))
-    world.filter(world.see("one"), "vk", "pre")
+    world = Timed(timed())
+    world.cluster.put_node(node("pre", pool="off"))
+    world.ask(world.put("one"), "vk", "pre")
     world.now = 5.0
-    world.cache.put_node(node("pre", pool="prepaid"))
+    world.cluster.put_node(node("pre", pool="prepaid"))
     assert world.nudged() == ["one"]
 
 
 def test_after_a_restart_waits_go_on_though_nobody_asks() -> None:
     policy = timed()
-    world = World(policy)
+    world = Timed(policy)
     mark = json.dumps({policy.units[0].identity: instant_of(START - 50)})
     refused = {"refusal": "Unschedulable: x", "annotations": {WAITING_ANNOTATION: mark}}
-    world.see("waits", **refused)
-    world.see("other", refusal="Unschedulable: x")
-    leading(world.cache)
+    world.put("waits", **refused)
+    world.put("other", refusal="Unschedulable: x")
+    leading(world.scheduler)
     # Its nodes are not known, so it is tried once at its end, when it may go on.
     assert world.nudged() == []
     world.now = 10.0
     assert world.nudged() == ["waits"]
-    assert world.filter(world.see("waits", **refused)) == "eci"
+    assert world.ask(world.put("waits", **refused)) == "eci"
 
 
 def test_a_second_unit_has_a_wait_of_its_own() -> None:
     policy = ack_policy(PREPAID, POSTPAID, ECI, whenTryNextUnits=TIMED)
-    world = World(policy)
+    world = Timed(policy)
     first, second = (unit.identity for unit in policy.units[:2])
     since = instant_of(START - 30)
-    one = world.see("one", refusal="Unschedulable: x", since=since)
-    assert "waits for ecs(pool=prepaid) until 2026-01-01T12:00:30Z" in world.filter(one)
+    one = world.put("one", refusal="Unschedulable: x", since=since)
+    assert "waits for ecs(pool=prepaid) until 2026-01-01T12:00:30Z" in world.ask(one)
     world.now = 30.0
-    assert "waits for ecs(pool=postpaid) until 2026-01-01T12:01:30Z" in world.filter(one)
+    assert "waits for ecs(pool=postpaid) until 2026-01-01T12:01:30Z" in world.ask(one)
     assert world.written() == {first: since, second: "2026-01-01T12:00:30Z"}
     world.now = 90.0
-    assert world.filter(one) == "eci"
+    assert world.ask(one) == "eci"
 
 
 def test_the_end_of_the_first_of_two_waits_is_a_nudge() -> None:
-    world = World(ack_policy(PREPAID, POSTPAID, ECI, whenTryNextUnits=TIMED))
-    world.filter(world.see("one"))
+    world = Timed(ack_policy(PREPAID, POSTPAID, ECI, whenTryNextUnits=TIMED))
+    world.ask(world.put("one"))
     world.now = 59.0
     assert world.nudged() == []
     world.now = 60.0
     assert world.nudged() == ["one"]
-    one = world.see("one")
-    assert "waits for ecs(pool=postpaid) until 2026-01-01T12:02:00Z" in world.filter(one)
+    one = world.put("one")
+    assert "waits for ecs(pool=postpaid) until 2026-01-01T12:02:00Z" in world.ask(one)
     world.now = 119.0
     assert world.nudged() == []
     world.now = 120.0
     assert world.nudged() == ["one"]
-    assert world.filter(world.see("one")) == "eci"
+    assert world.ask(world.put("one")) == "eci"
 
 
 def test_the_end_of_a_wait_is_a_nudge_though_others_are_preempted_next() -> None:
     policy = ack_policy(PREPAID, ECI, whenTryNextUnits=TIMED, preemptPolicy="BeforeNextUnit")
-    world = World(policy)
-    world.cache.put_node(node("pre", pool="prepaid"))
-    world.see("low", node="pre", labels={})
-    world.filter(world.see("one", priority=10))
+    world = Timed(policy)
+    world.cluster.put_node(node("pre", pool="prepaid"))
+    world.put("low", node="pre", labels={})
+    world.ask(world.put("one", priority=10))
     assert world.nudged() == []
     world.now = 60.0
     assert world.nudged() == ["one"]
-    one = world.see("one", priority=10)
-    assert world.filter(one) == "may preempt pods of lower priority in ecs"
+    one = world.put("one", priority=10)
+    assert world.ask(one) == "may preempt pods of lower priority in ecs"
 
 
 @pytest.mark.parametrize("when", ["BeforeNextUnit", "AfterAllUnits"])
@@ -191,122 +170,122 @@ def test_room_that_only_preemption_can_use_is_a_nudge(when: str) -> None:
         unit = {"resource": "ecs", "nodeSelector": {"pool": "prepaid"}, "max": limit}
         return ack_policy(unit, {**ECI, "max": 0}, preemptPolicy=when)
 
-    world = World(limited(0))
-    world.cache.put_node(node("pre", pool="prepaid"))
-    world.see("low", node="pre", labels={})
+    world = Timed(limited(0))
+    world.cluster.put_node(node("pre", pool="prepaid"))
+    world.put("low", node="pre", labels={})
     for name in ("one", "two"):
-        world.filter(world.see(name, priority=10))
-    world.filter(world.see("meek", priority=10, may_preempt=False))
+        world.ask(world.put(name, priority=10))
+    world.ask(world.put("meek", priority=10, may_preempt=False))
     assert world.nudged() == []
-    world.cache.put_policy(limited(1))
+    world.cluster.put_policy(limited(1))
     assert world.nudged() == ["one"]
-    world.filter(world.see("one", priority=10))
+    world.ask(world.put("one", priority=10))
     world.now += 100
     assert "one" not in world.nudged(), "it has been told"
 
 
 def test_a_wait_that_begins_while_another_is_being_written_is_written_too() -> None:
-    world = World(ack_policy(PREPAID, POSTPAID, ECI, whenTryNextUnits=TIMED))
-    world.filter(world.see("one"))
-    ((_, first),) = world.cache.histories.unwritten()
+    world = Timed(ack_policy(PREPAID, POSTPAID, ECI, whenTryNextUnits=TIMED))
+    world.ask(world.put("one"))
+    ((_, first),) = world.cluster.attempts.unwritten()
     world.now = 60.0
-    world.filter(world.see("one"))
-    world.cache.histories.wrote("one", first)
-    ((_, both),) = world.cache.histories.unwritten()
+    world.ask(world.put("one"))
+    world.cluster.attempts.wrote("one", first)
+    ((_, both),) = world.cluster.attempts.unwritten()
     assert len(json.loads(both)) == 2
-    world.cache.histories.wrote("one", both)
-    assert world.cache.histories.unwritten() == []
+    world.cluster.attempts.wrote("one", both)
+    assert world.cluster.attempts.unwritten() == []
 
 
 def test_a_clock_that_steps_back_does_not_change_the_message() -> None:
-    world = World(timed())
-    one = world.see("one")
-    message = world.filter(one)
+    world = Timed(timed())
+    one = world.put("one")
+    message = world.ask(one)
     for back in (-10.0, -9.0, -5000.0):
         world.now = back
-        assert world.filter(one) == message
+        assert world.ask(one) == message
 
 
 def test_a_time_out_of_this_world_is_no_time() -> None:
     policy = timed()
     mark = json.dumps({policy.units[0].identity: "9999-12-31T23:59:59-23:59"})
-    world = World(policy)
-    one = world.see("one", annotations={WAITING_ANNOTATION: mark})
-    assert world.filter(one) == "waits for ecs until 2026-01-01T12:01:00Z"
+    world = Timed(policy)
+    one = world.put("one", annotations={WAITING_ANNOTATION: mark})
+    assert world.ask(one) == "waits for ecs until 2026-01-01T12:01:00Z"
     assert world.written() == {policy.units[0].identity: "2026-01-01T12:00:00Z"}
 
 
 def test_what_the_pod_says_already_is_kept_beside_a_new_wait() -> None:
     policy = ack_policy(PREPAID, POSTPAID, ECI, whenTryNextUnits=TIMED)
-    world = World(policy)
+    world = Timed(policy)
     first, second = (unit.identity for unit in policy.units[:2])
     begun = instant_of(START - 60)
     mark = json.dumps({first: begun})
-    world.filter(world.see("one", annotations={WAITING_ANNOTATION: mark}))
+    world.ask(world.put("one", annotations={WAITING_ANNOTATION: mark}))
     assert world.written() == {first: begun, second: "2026-01-01T12:00:00Z"}
 
 
 # --- slots that fields bring ----------------------------------------------------------------------
 
 
-def bound(world: World, policy: Policy, name: str, **fields: Any) -> Pod:
+def bound(world: Timed, policy: Policy, name: str, **fields: Any) -> Pod:
     marks = {POLICY_ANNOTATION: str(policy.key), UNIT_ANNOTATION: policy.units[0].identity}
-    return world.see(name, node="vk", annotations=marks, **fields)
+    return world.put(name, node="vk", annotations=marks, **fields)
 
 
 def test_a_pod_that_starts_to_terminate_frees_its_slot() -> None:
     policy = ack_policy({**ECI, "max": 1})
-    world = World(policy)
+    world = Timed(policy)
     first = bound(world, policy, "first")
-    world.filter(world.see("one"))
+    world.ask(world.put("one"))
     assert world.nudged() == []
-    world.cache.put_pod(replace(first, version=99, terminating=True))
+    world.cluster.put_pod(replace(first, version=99, terminating=True))
     assert world.nudged() == ["one"]
 
 
 def test_where_terminating_pods_count_the_slot_is_free_once_it_is_gone() -> None:
     policy = ack_policy({**ECI, "max": 1}, ignoreTerminatingPod=False)
-    world = World(policy)
+    world = Timed(policy)
     first = bound(world, policy, "first")
-    world.filter(world.see("one"))
-    world.cache.put_pod(replace(first, version=99, terminating=True))
+    world.ask(world.put("one"))
+    world.cluster.put_pod(replace(first, version=99, terminating=True))
     assert world.nudged() == []
-    world.cache.drop_pod("first", 100)
+    world.cluster.drop_pod("first", 100)
     assert world.nudged() == ["one"]
 
 
 def test_the_last_terminating_pod_of_a_unit_lets_others_go_on() -> None:
     when = {"policy": "LackResourceAndNoTerminating"}
     policy = ack_policy({**PREPAID, "max": None}, ECI, whenTryNextUnits=when)
-    world = World(policy)
-    world.cache.put_node(node("pre", pool="prepaid"))
+    world = Timed(policy)
+    world.cluster.put_node(node("pre", pool="prepaid"))
     first = bound(world, policy, "first")
-    world.cache.put_pod(replace(first, version=98, terminating=True))
-    assert world.filter(world.see("one")) == "waits for terminating pods of ecs"
+    world.cluster.put_pod(replace(first, version=98, terminating=True))
+    assert world.ask(world.put("one")) == "waits for terminating pods of ecs"
     assert world.nudged() == []
-    world.cache.drop_pod("first", 99)
+    world.cluster.drop_pod("first", 99)
     assert world.nudged() == ["one"]
 
 
 def test_freed_resources_nudge_as_many_as_fit() -> None:
     policy = ack_policy({**ECI, "maxResources": {"cpu": 4}})
-    world = World(policy)
+    world = Timed(policy)
     bound(world, policy, "first", requests=(("cpu", 4000),))
     for name in ("one", "two", "three"):
-        world.filter(world.see(name, requests=(("cpu", 2000),)))
-    world.cache.drop_pod("first", 99)
+        world.ask(world.put(name, requests=(("cpu", 2000),)))
+    world.cluster.drop_pod("first", 99)
     assert world.nudged() == ["one", "three"]  # by name: all else is equal
 
 
 def test_groups_have_slots_of_their_own() -> None:
     policy = ack_policy({**ECI, "max": 1}, matchLabelKeys=["hash"])
-    world = World(policy)
+    world = Timed(policy)
     a, b = ({"app": "app", "hash": value} for value in "ab")
     bound(world, policy, "first", labels=a)
     bound(world, policy, "second", labels=b)
-    world.filter(world.see("one", labels=a))
-    world.filter(world.see("two", labels=b))
-    world.cache.drop_pod("second", 99)
+    world.ask(world.put("one", labels=a))
+    world.ask(world.put("two", labels=b))
+    world.cluster.drop_pod("second", 99)
     assert world.nudged() == ["two"]
 
 
@@ -322,67 +301,65 @@ def owner(replicas: int, uid: str = "owner", above: str = "") -> Workload:
 
 
 def test_more_replicas_raise_the_maximum_and_nudge() -> None:
-    world = World(ratio())
-    world.cache.put_workload(owner(2))
-    world.see("first", node="vk", owner="owner")
-    assert (
-        world.filter(world.see("one", owner="owner")) == "base is at its max of 0.5 of the replicas"
-    )
+    world = Timed(ratio())
+    world.cluster.put_workload(owner(2))
+    world.put("first", node="vk", owner="owner")
+    assert world.ask(world.put("one", owner="owner")) == "base is at its max of 0.5 of the replicas"
     assert world.nudged() == []
-    world.cache.put_workload(owner(4))
+    world.cluster.put_workload(owner(4))
     assert world.nudged() == ["one"]
 
 
 def test_fewer_replicas_end_reservations_so_that_bind_decides_anew() -> None:
-    world = World(ratio())
-    world.cache.put_workload(owner(4))
+    world = Timed(ratio())
+    world.cluster.put_workload(owner(4))
     for name in ("one", "two"):
-        assert world.filter(world.see(name, owner="owner")) == "base"
-    world.cache.put_workload(owner(2))
-    assert not isinstance(world.cache.claim("one", "vk"), str)
-    assert world.cache.claim("two", "vk") == "base is at its max of 0.5 of the replicas"
+        assert world.ask(world.put(name, owner="owner")) == "base"
+    world.cluster.put_workload(owner(2))
+    assert not isinstance(world.scheduler.plan_binding("one", "vk"), str)
+    assert world.scheduler.plan_binding("two", "vk") == "base is at its max of 0.5 of the replicas"
 
 
 def test_a_deployment_stands_for_its_replica_sets_and_others_count_once_each() -> None:
-    world = World(ratio("1"))
+    world = Timed(ratio("1"))
     key = ratio().key
-    world.cache.put_workload(owner(10, "deployment"))
-    world.cache.put_workload(owner(4, "old", above="deployment"))
-    world.cache.put_workload(owner(6, "new", above="deployment"))
-    world.cache.put_workload(owner(3, "alone"))
+    world.cluster.put_workload(owner(10, "deployment"))
+    world.cluster.put_workload(owner(4, "old", above="deployment"))
+    world.cluster.put_workload(owner(6, "new", above="deployment"))
+    world.cluster.put_workload(owner(3, "alone"))
     for name, above in {"a": "old", "b": "new", "c": "alone", "d": "", "e": ""}.items():
-        world.see(name, owner=above)
-    assert world.cache.workloads.desired(key) == 10 + 3 + 2
-    world.cache.drop_workload("alone")
-    assert world.cache.workloads.desired(key) == 10 + 2
-    world.cache.drop_pod("d", 99)
-    assert world.cache.workloads.desired(key) == 10 + 1
-    world.see("e", terminating=True)
-    assert world.cache.workloads.desired(key) == 10
-    world.cache.keep_workloads("deployments", {"old", "new"})
-    assert world.cache.workloads.desired(key) == 4 + 6
-    world.cache.drop_pod("b", 100)
-    assert world.cache.workloads.desired(key) == 4
+        world.put(name, owner=above)
+    assert world.cluster.workloads.desired(key) == 10 + 3 + 2
+    world.cluster.drop_workload("alone")
+    assert world.cluster.workloads.desired(key) == 10 + 2
+    world.cluster.drop_pod("d", 99)
+    assert world.cluster.workloads.desired(key) == 10 + 1
+    world.put("e", terminating=True)
+    assert world.cluster.workloads.desired(key) == 10
+    world.cluster.keep_workloads("deployments", {"old", "new"})
+    assert world.cluster.workloads.desired(key) == 4 + 6
+    world.cluster.drop_pod("b", 100)
+    assert world.cluster.workloads.desired(key) == 4
 
 
 def test_a_pod_is_not_placed_before_the_replicas_of_its_owner_are_known() -> None:
     """Watches are not in step: counted as a pod by itself it would spill for good."""
     base = {"name": "base", "type": "vci", "maxReplicasRatio": "0.5"}
-    world = World(vke_policy(base, {"name": "burst", "type": "vci"}))
+    world = Timed(vke_policy(base, {"name": "burst", "type": "vci"}))
     one = pod("one", version=50, owner="replica-set")
     unknown = "the replicas that the pod's owner wants are not known to Spillover yet"
-    assert world.filter(one) == unknown
-    world.cache.put_workload(owner(10, "replica-set", above="deployment"))
-    assert world.filter(one) == unknown
+    assert world.ask(one) == unknown
+    world.cluster.put_workload(owner(10, "replica-set", above="deployment"))
+    assert world.ask(one) == unknown
     assert world.nudged() == []
-    world.cache.put_workload(owner(10, "deployment"))
+    world.cluster.put_workload(owner(10, "deployment"))
     assert world.nudged() == ["one"]
-    assert world.filter(one) == "base"
+    assert world.ask(one) == "base"
 
 
 def test_the_pod_that_is_asked_for_counts_though_the_watch_is_late() -> None:
-    world = World(ratio("1"))
-    assert world.filter(pod("one", version=50)) == "base"
+    world = Timed(ratio("1"))
+    assert world.ask(pod("one", version=50)) == "base"
 
 
 def test_instants_and_seconds_are_inverse() -> None:

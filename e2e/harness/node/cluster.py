@@ -102,8 +102,17 @@ class NodeCluster(LocalCluster):
         self.box().run(*runtime.ctr("tasks", "kill", "--signal=SIGKILL", "--all", container))
 
     def pause(self, container: str) -> None:
-        """Its processes get no time any more, until `resume`."""
-        self.box().run(*runtime.ctr("tasks", "pause", container))
+        """Its processes get no time any more, until `resume`. The kernel does not freeze a process
+        at each moment of its start."""
+
+        def is_paused() -> bool:
+            try:
+                self.box().run(*runtime.ctr("tasks", "pause", container))
+            except ClusterError:
+                return False
+            return True
+
+        self.wait(f"the pause of {container}", is_paused)
 
     def resume(self, container: str) -> None:
         self.box().run(*runtime.ctr("tasks", "resume", container))

@@ -1,6 +1,6 @@
-"""Turning a ResourcePolicy of either dialect into the internal model, or saying what is wrong."""
+"""Converts a ResourcePolicy of either dialect into the internal model, or reports its errors."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -11,14 +11,29 @@ from spillover.api.bounds import MOST_ERRORS
 from spillover.api.errors import FieldError
 from spillover.api.resourcepolicy import parse
 from spillover.core.dialects import ack, vke
-from spillover.core.policy import InvalidPolicy, LoadedPolicy, PolicyKey
+from spillover.core.model.policy import InvalidPolicy, LoadedPolicy, PolicyKey
 
 
 def load(raw: Mapping[str, Any], group: str) -> LoadedPolicy:
-    """The policy in one object of the API server. `group` is the API group it was read from, which
-    tells the dialect. Never raises on what a user can write."""
+    """Converts one object of the API server into a policy. `group` is the API group of the object
+    and tells the dialect. Never raises, whatever a user writes into the object."""
     generation = (raw.get("metadata") or {}).get("generation") or 0
     return replace(_load(raw, group), generation=generation)
+
+
+def load_unless_known(
+    raw: Mapping[str, Any], group: str, known: Callable[[PolicyKey], LoadedPolicy | None]
+) -> LoadedPolicy:
+    """As `load`, but returns the known policy if the spec has not changed. After each write of a
+    policy's status, the watch delivers the object with an unchanged spec. The API server increases
+    `metadata.generation` only when the spec changes."""
+    metadata = raw.get("metadata") or {}
+    before = known(PolicyKey(group, metadata.get("namespace", ""), metadata.get("name", "")))
+    same = (metadata.get("uid"), metadata.get("generation"))
+    if before is None or (isinstance(before, InvalidPolicy) and before.is_unread):
+        return load(raw, group)
+    is_known = bool(before.generation) and (before.uid, before.generation) == same
+    return before if is_known else load(raw, group)
 
 
 def _load(raw: Mapping[str, Any], group: str) -> LoadedPolicy:
@@ -43,8 +58,9 @@ def _first(errors: Iterable[FieldError]) -> list[FieldError]:
 
 
 def _readable_selector(spec: object) -> Mapping[str, str]:
-    """The selector as far as it can be read. What cannot be is left out, so that a broken policy
-    holds back too many pods of its namespace rather than letting them astray."""
+    """The entries of the selector that can be read. Without the other entries, a broken policy
+    selects and holds back too many pods of its namespace. With too few, pods could go to the wrong
+    nodes."""
     selector = spec.get("selector") if isinstance(spec, Mapping) else None
     if not isinstance(selector, Mapping):
         return {}

@@ -10,7 +10,7 @@ from math import inf
 from spillover.api import ack
 from spillover.api.duration import parse_duration
 from spillover.api.errors import FieldError
-from spillover.api.labels import annotation_errors, label_errors
+from spillover.api.labels import annotation_errors, key_problem, label_errors
 from spillover.core.dialects.checks import (
     choice,
     limit_errors,
@@ -19,12 +19,12 @@ from spillover.core.dialects.checks import (
     required_choice,
     timeout_errors,
 )
-from spillover.core.policy import NodeKind, NodePool, Policy, PolicyKey, Preempt, Unit
-from spillover.core.resources import limit_of
-from spillover.core.selectors import Operator, Requirement
+from spillover.core.model.policy import NodeKind, NodePool, Policy, PolicyKey, Preempt, Unit
+from spillover.core.model.resources import limit_of
+from spillover.core.model.selectors import Operator, Requirement
 
 _LONGEST_TITLE = 80
-"""Characters of a node selector in a unit's title, which is repeated for each node."""
+"""Most characters of a node selector in a unit's title. The title is repeated for each node."""
 
 WAIT_FOR_SCALING_MARKER = "k8s.aliyun.com/resource-policy-wait-for-ecs-scaling"
 """A key of podLabels that makes its unit wait for the autoscaler. It is not a label."""
@@ -48,7 +48,7 @@ _KINDS = {
 
 
 def policy(key: PolicyKey, uid: str, created: str, spec: ack.Spec) -> Policy:
-    """The model of a spec without errors."""
+    """Converts a spec without errors into the internal model."""
     units = spec.units or []
     when = spec.when_try_next_units or ack.WhenTryNextUnits()
     advance = Advance(when.policy or Advance.LACK_RESOURCE_OR_EXCEED_MAX)
@@ -100,7 +100,7 @@ def _without_marker(pod_labels: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _patience(unit: ack.Unit, advance: Advance, timeout: float) -> float:
-    """Seconds that a pod waits for nodes in a unit that has room."""
+    """Seconds that a pod waits for a node in a unit that has room."""
     if (unit.pod_labels or {}).get(WAIT_FOR_SCALING_MARKER) == "true":
         return timeout
     limited = unit.max is not None or bool(unit.max_resources)
@@ -113,7 +113,8 @@ def _patience(unit: ack.Unit, advance: Advance, timeout: float) -> float:
 
 
 def _identities(units: Sequence[ack.Unit]) -> list[str]:
-    """A digest of what makes the unit what it is, so that it survives reordering and a new max."""
+    """A digest for each unit of its resource, node selector, labels and annotations. An identity
+    stays the same when units are reordered or a `max` changes."""
     digests = []
     for unit in units:
         labels = _without_marker(unit.pod_labels)
@@ -124,7 +125,7 @@ def _identities(units: Sequence[ack.Unit]) -> list[str]:
 
 
 def _titles(units: Sequence[ack.Unit]) -> list[str]:
-    """`ecs` where that says enough, else `ecs(pool=prepaid)`."""
+    """`ecs` if no other unit has this resource, else for example `ecs(pool=prepaid)`."""
     resources = Counter(unit.resource for unit in units)
     titles = []
     for unit in units:
@@ -137,7 +138,7 @@ def _titles(units: Sequence[ack.Unit]) -> list[str]:
 
 
 def _with_ordinals(names: Sequence[str], separator: str) -> list[str]:
-    """The second and later ones of equal names get an ordinal."""
+    """Adds an ordinal to the second and each later of equal names."""
     seen: Counter[str] = Counter()
     result = []
     for name in names:
@@ -147,7 +148,7 @@ def _with_ordinals(names: Sequence[str], separator: str) -> list[str]:
 
 
 def errors(spec: ack.Spec) -> Iterator[FieldError]:
-    """Everything that contradicts itself or the rules of Kubernetes."""
+    """Every part of the spec that contradicts itself or violates the rules of Kubernetes."""
     yield from label_errors("spec.selector", spec.selector or {})
     yield from choice("spec.strategy", spec.strategy, ["prefer"])
     yield from choice("spec.preemptPolicy", spec.preempt_policy, list(Preempt))
@@ -166,6 +167,9 @@ def _unit_errors(path: str, unit: ack.Unit, spec: ack.Spec) -> Iterator[FieldErr
     yield from label_errors(f"{path}.nodeSelector", unit.node_selector or {})
     yield from limit_errors(f"{path}.max", unit.max)
     for name, quantity in (unit.max_resources or {}).items():
+        if problem := key_problem(name):
+            yield FieldError(f"{path}.maxResources", problem)
+            continue
         yield from quantity_errors(f"{path}.maxResources[{name}]", quantity)
     yield from label_errors(f"{path}.podLabels", unit.pod_labels or {})
     yield from annotation_errors(f"{path}.podAnnotations", unit.pod_annotations or {})

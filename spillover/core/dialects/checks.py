@@ -1,4 +1,4 @@
-"""Checks of single fields that both dialects use. Each yields what is wrong, with its path."""
+"""Checks of single fields, for both dialects. Each check yields errors with the field's path."""
 
 import re
 from collections.abc import Iterable, Iterator, Sized
@@ -12,7 +12,8 @@ _RATIO = re.compile(r"[0-9]{1,3}(\.[0-9]{0,18})?|\.[0-9]{1,18}", re.ASCII)
 
 
 def name_errors(path: str, name: str | None) -> Iterator[FieldError]:
-    """Names are repeated for each node that is refused, and printed on terminals."""
+    """A name must be short and printable: it is repeated for each refused node and printed on
+    terminals."""
     if not name:
         yield FieldError(path, "is required")
     elif len(name) > LONGEST_NAME or not name.isprintable():
@@ -20,7 +21,7 @@ def name_errors(path: str, name: str | None) -> Iterator[FieldError]:
 
 
 def number_errors(path: str, units: Sized, what: str) -> Iterator[FieldError]:
-    """A policy has some units, and not so many that a decision takes long."""
+    """A policy needs at least one unit. The number of units is limited to keep decisions fast."""
     if not units:
         yield FieldError(path, f"at least one {what} is required")
     if len(units) > MOST_UNITS:

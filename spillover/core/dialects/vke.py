@@ -15,8 +15,8 @@ from spillover.core.dialects.checks import (
     ratio_errors,
     required_choice,
 )
-from spillover.core.policy import NodeKind, NodePool, Policy, PolicyKey, Unit
-from spillover.core.selectors import Operator, Requirement, integer
+from spillover.core.model.policy import NodeKind, NodePool, Policy, PolicyKey, Unit
+from spillover.core.model.selectors import Operator, Requirement, integer
 
 _KINDS = {"ecs": NodeKind.REAL, "vci": NodeKind.VIRTUAL}
 _VALUE_COUNTS = {
@@ -30,7 +30,7 @@ _VALUE_COUNTS = {
 
 
 def policy(key: PolicyKey, uid: str, created: str, spec: vke.Spec) -> Policy:
-    """The model of a spec without errors."""
+    """Converts a spec without errors into the internal model."""
     return Policy(
         key=key,
         uid=uid,
@@ -62,7 +62,7 @@ def policy(key: PolicyKey, uid: str, created: str, spec: vke.Spec) -> Policy:
 
 
 def errors(spec: vke.Spec) -> Iterator[FieldError]:
-    """Everything that contradicts itself or the rules of Kubernetes."""
+    """Every part of the spec that contradicts itself or violates the rules of Kubernetes."""
     yield from label_errors("spec.selector", spec.selector or {})
     yield from choice("spec.strategy", spec.strategy, ["prefer", "require"])
     yield from number_errors("spec.subsets", spec.subsets or [], "subset")

@@ -1,0 +1,1 @@
+"""Keeps the webhook's certificates: creates them, stores them, makes the API server trust them."""

@@ -1,0 +1,1 @@
+"""The webhook's answers: changes of new pods, warnings and refusals for policies."""

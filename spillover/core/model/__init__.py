@@ -1,0 +1,1 @@
+"""The model of the cluster: policies, pods, nodes, workloads, and their parts."""

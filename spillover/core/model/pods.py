@@ -1,0 +1,204 @@
+"""What Spillover knows about a pod."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from spillover.api.kubernetes import PodObject, PodSpec, Toleration, parse_version
+from spillover.api.partial import Identity
+from spillover.core.model.resources import Requests, pod_requests
+from spillover.core.model.timestamps import AFTER_ALL
+from spillover.core.model.workloads import owner_of
+
+POLICY_ANNOTATION = "spillover.dev/policy"
+"""`<group>/<name>` of the policy that placed the pod."""
+
+UNIT_ANNOTATION = "spillover.dev/unit"
+"""Identity of the unit that the pod was placed in. This annotation decides where the pod counts."""
+
+ATTRIBUTION = (POLICY_ANNOTATION, UNIT_ANNOTATION)
+
+WAITING_ANNOTATION = "spillover.dev/waiting"
+"""Since when the pod waits for nodes of a unit: see `spillover.core.decision.wait_annotation`."""
+
+CROWD_GATE = "spillover.dev/crowd"
+"""The scheduling gate of pods that were created in a crowded namespace: see
+`spillover.core.cache.crowds`."""
+
+_FINISHED = frozenset({"Succeeded", "Failed"})
+
+
+EPOCH_ANNOTATION = "spillover.dev/epoch"
+"""Epoch of the term in which an extender last swept the pod while the pod was unbound: see
+`spillover.core.cache.term`."""
+
+
+_LONGEST_VERSION = 20  # digits of 64 bits
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """The fields of a pod that Spillover uses."""
+
+    uid: str
+    namespace: str
+    name: str
+    version: int
+    """The resourceVersion, which grows with every write."""
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    node: str
+    """Empty while the pod is unbound."""
+    finished: bool
+    terminating: bool
+    tolerations: tuple[Toleration, ...]
+    refusal: str
+    """Reason and message of PodScheduled=False, as the scheduler last wrote them."""
+    slow_to_bind: bool
+    """PreBind may take minutes, because of volumes or resource claims."""
+    priority: int
+    created: str
+    """RFC 3339 in UTC as the API server writes it, so it sorts."""
+    scheduler: str
+    """Name of the pod's scheduler."""
+    since: str
+    """When the condition PodScheduled last changed, in the form of `created`. "" if it never
+    changed."""
+    requests: Requests
+    owner: str
+    """Uid of the workload with replicas that controls the pod, or ""."""
+    nominated: str
+    """The waiting pod's nominatedNodeName. The scheduler or another client sets it."""
+    may_preempt: bool
+    started: bool
+    """The pod's phase is no longer Pending."""
+    ready: bool
+    """The pod's condition Ready is True."""
+    has_crowd_gate: bool = False
+    has_other_gates: bool = False
+    is_moved: bool = False
+    """Somebody changed the annotations that decide where the bound pod counts. `annotations` keeps
+    their earlier values."""
+    unreadable: str = ""
+    """Why the pod's newest version does not decode, or "". An unreadable pod keeps its slot and is
+    not placed."""
+
+    @property
+    def epoch(self) -> int:
+        """0 if the pod was never swept, or if a user wrote an annotation that is not a version."""
+        text = self.annotations.get(EPOCH_ANNOTATION, "")
+        is_version = text.isascii() and text.isdigit() and len(text) <= _LONGEST_VERSION
+        return int(text) if is_version else 0
+
+    @property
+    def is_waiting(self) -> bool:
+        return not (self.node or self.terminating or self.finished)
+
+    @property
+    def is_refused(self) -> bool:
+        """The pod waits, and the scheduler's last attempt found it unschedulable."""
+        return self.is_waiting and self.refusal.startswith("Unschedulable:")
+
+    @property
+    def is_gated(self) -> bool:
+        """The pod waits, and only our gate keeps the scheduler from trying it."""
+        return self.is_waiting and self.has_crowd_gate and not self.has_other_gates
+
+
+def pod_from_wire(wire: PodObject) -> Pod:
+    """Raises ValueError, which names the field, for an object that no API server writes."""
+    metadata, spec, status = wire.metadata, wire.spec, wire.status
+    scheduled = next((c for c in status.conditions or () if c.type == "PodScheduled"), None)
+    for field in ("uid", "namespace", "name"):
+        if not getattr(metadata, field):
+            raise ValueError(f"metadata.{field} is missing")
+    return Pod(
+        uid=metadata.uid,
+        namespace=metadata.namespace,
+        name=metadata.name,
+        version=parse_version(metadata.resource_version),
+        labels=metadata.labels or {},
+        annotations=metadata.annotations or {},
+        node=spec.node_name,
+        finished=status.phase in _FINISHED,
+        terminating=metadata.deletion_timestamp is not None,
+        tolerations=tuple(spec.tolerations or ()),
+        refusal=(
+            f"{scheduled.reason}: {scheduled.message}"
+            if scheduled is not None and scheduled.status == "False"
+            else ""
+        ),
+        slow_to_bind=_slow_to_bind(spec),
+        priority=spec.priority or 0,
+        created=metadata.creation_timestamp or "",
+        scheduler=spec.scheduler_name,
+        since=(scheduled.last_transition_time or "") if scheduled is not None else "",
+        requests=pod_requests(wire),
+        owner=owner_of(metadata),
+        nominated=status.nominated_node_name,
+        may_preempt=spec.preemption_policy != "Never",
+        started=status.phase not in ("", "Pending"),
+        ready=any(c.type == "Ready" and c.status == "True" for c in status.conditions or ()),
+        has_crowd_gate=any(gate.name == CROWD_GATE for gate in spec.scheduling_gates or ()),
+        has_other_gates=any(gate.name != CROWD_GATE for gate in spec.scheduling_gates or ()),
+    )
+
+
+def attributed(pod: Pod, known: Pod | None) -> Pod:
+    """The pod, with the attribution that it had when Spillover first saw it on its node (`known`).
+    A bound pod keeps counting there, even if its annotations change: only the Binding may write
+    them."""
+    if known is None or not known.node or known.node != pod.node:
+        return pod
+    if all(pod.annotations.get(key) == known.annotations.get(key) for key in ATTRIBUTION):
+        return pod
+    kept = {key: known.annotations[key] for key in ATTRIBUTION if key in known.annotations}
+    others = {key: value for key, value in pod.annotations.items() if key not in ATTRIBUTION}
+    return replace(pod, annotations={**others, **kept}, is_moved=True)
+
+
+def unreadable_pod(found: Identity, reason: str, before: Pod | None) -> Pod:
+    """Stands for a pod whose newest version does not decode. `before` is the last version that was
+    read: fields that cannot be read now keep its values."""
+    if before is None:
+        before = Pod(
+            uid=found.uid,
+            namespace=found.namespace,
+            name=found.name,
+            version=found.version,
+            labels=found.labels,
+            annotations=found.annotations,
+            node=found.node,
+            finished=found.finished,
+            terminating=found.terminating,
+            tolerations=(),
+            refusal="",
+            slow_to_bind=True,
+            priority=0,
+            created=AFTER_ALL,  # later than every policy, so ignorePreviousPod never excludes it
+            scheduler="",
+            since=AFTER_ALL,
+            requests=(),
+            owner="",
+            nominated="",
+            may_preempt=False,
+            started=False,
+            ready=False,
+        )
+    return replace(
+        before,
+        version=found.version,
+        labels=found.labels,
+        annotations=found.annotations,
+        node=found.node or before.node,
+        finished=found.finished or before.finished,
+        terminating=found.terminating,
+        refusal="",
+        unreadable=reason,
+    )
+
+
+def _slow_to_bind(spec: PodSpec) -> bool:
+    return bool(spec.resource_claims) or any(
+        volume.persistent_volume_claim is not None or volume.ephemeral is not None
+        for volume in spec.volumes or ()
+    )

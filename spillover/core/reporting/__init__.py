@@ -1,0 +1,1 @@
+"""Output for users and autoscalers: policy status, desired annotations, Events, explanations."""
