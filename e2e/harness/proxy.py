@@ -191,14 +191,23 @@ class Proxy:
         _break(incoming)
         return web.Response()
 
-    def _send(self, request: Request) -> "aiohttp.client._RequestContextManager":
+    @asynccontextmanager
+    async def _send(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._http is None:
             raise RuntimeError("the proxy is not running")
         kept = ("Content-Type", "Authorization", "Accept")
         headers = {key: value for key, value in request.headers.items() if key in kept}
-        return self._http.request(
+        async with self._http.request(
             request.method, self._target + request.path, data=request.body, headers=headers
-        )
+        ) as answer:
+            try:
+                yield answer
+            finally:
+                # An orderly close of TLS needs an answer of the API server, which may come after
+                # the end of the event loop.
+                connection = answer.connection  # None at the end of the answer
+                if connection is not None and connection.transport is not None:
+                    connection.transport.abort()
 
     async def _relay(
         self, incoming: web.Request, request: Request, treatment: Treatment
