@@ -24,6 +24,7 @@ from aiohttp import web
 from certificates.making import new_authority, new_certificate
 from spillover.api import ack
 from spillover.api.admission import AdmissionAnswer, AdmissionResponse, AdmissionReview
+from spillover.api.kubernetes import TemplatedWorkload
 from spillover.core.admission.mutate import AdmissionDefaults
 from spillover.core.cache.policy_index import PolicyIndex
 from spillover.core.dialects import load
@@ -81,6 +82,10 @@ def review(chance: Random) -> bytes:
     return json.dumps(whole).encode()
 
 
+async def no_workloads(_: str) -> list[TemplatedWorkload]:
+    return []
+
+
 async def least(request: web.Request) -> web.Response:
     review = msgspec.json.decode(await request.read(), type=AdmissionReview)
     answer = AdmissionAnswer(AdmissionResponse(review.request.uid, allowed=True))
@@ -94,7 +99,7 @@ async def server(port: int) -> None:
     nodes = NodeIndex(NodeConventions())
     app = admission_app(
         Admitting(policies, Namespaces(), CrowdedNamespaces(lambda: 0.0), AdmissionDefaults(), ()),
-        Reviewing(policies, nodes, PolicyJudge()),
+        Reviewing(policies, nodes, PolicyJudge(), no_workloads),
         Readiness([]),
         Metrics(lambda: 0.0, ()),
     )

@@ -183,6 +183,9 @@ class NoCredentials(Credentials):
 
     async def reload(self) -> None: ...
 
+    def identity(self) -> tuple[bytes, ...]:
+        return ()
+
     def ssl_context(self) -> ssl.SSLContext:
         return ssl.create_default_context()
 

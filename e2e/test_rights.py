@@ -92,7 +92,8 @@ def everything_that_spillover_does(cluster: Cluster) -> None:
     )  # fmt: skip
     cluster.create(
         policy(ACK, "default", "app", selector={"app": "app"},
-               units=[{"resource": "ecs", "max": 1}, {"resource": "eci", "max": 1}]),
+               units=[{"resource": "ecs", "max": 1, "podLabels": {"tier": "base"}},
+                      {"resource": "eci", "max": 1}]),
         policy(VKE, "default", "ratio", selector={"app": "ratio"},
                subsets=[{"name": "a", "type": "ecs", "maxReplicasRatio": "0.5"},
                         {"name": "b", "type": "vci"}]),

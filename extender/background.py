@@ -11,14 +11,15 @@ from prometheus_client import Counter
 from extender.decisions import DecisionLog
 from extender.metrics import Metrics
 from spillover.controller.controller import Controller
-from spillover.controller.earlier_pods import EarlierPods
 from spillover.controller.nudging import Nudger
 from spillover.controller.pod_writer import PodWriter
 from spillover.controller.reconciler import Reconciler
 from spillover.controller.recorder import Recorder
+from spillover.controller.spread_tolerations import SpreadTolerations
 from spillover.controller.statuses import Statuses
 from spillover.controller.unit_series import UnitSeries
 from spillover.controller.unreadable import UnreadableObjects
+from spillover.controller.unrouted_pods import UnroutedPods
 from spillover.controller.wait_marks import WaitMarks
 from spillover.core.scheduler import Scheduler
 from spillover.kube.reflector import Reflector
@@ -74,7 +75,8 @@ def background_tasks(
             {
                 "rounds": reconciler.run,
                 "events": recorder.run,
-                "earlier pods": EarlierPods(cache, session, _now).run,
+                "spread tolerations": SpreadTolerations(cache, session, random).run,
+                "unrouted pods": UnroutedPods(cache, session, _now).run,
                 "unreadable objects": UnreadableObjects(watches, recorder).run,
             },
             reset=reset,

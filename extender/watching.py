@@ -204,6 +204,7 @@ def reflectors(
             PolicySink(cache, statuses, judge, dialect.GROUP),
             random,
             clock,
+            may_be_absent=True,
         )
         for dialect in (ack, vke)
     )

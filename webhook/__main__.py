@@ -25,6 +25,7 @@ from webhook.namespaces import Namespaces
 from webhook.reviewing import Reviewing
 from webhook.settings import Settings, read_settings
 from webhook.watching import reflectors
+from webhook.workloads import WorkloadReader
 
 DRAIN_SECONDS = 5.0
 """The timeoutSeconds of the configurations: the API server does not wait longer for an answer."""
@@ -48,7 +49,7 @@ async def run(settings: Settings) -> int:
             Admitting(
                 policies, namespaces, crowded, settings.defaults(), settings.excluded_namespaces
             ),
-            Reviewing(policies, nodes, judge),
+            Reviewing(policies, nodes, judge, WorkloadReader(session).of_namespace),
             ready,
             metrics,
             settings.client_names,

@@ -6,9 +6,16 @@ from dataclasses import replace
 import msgspec
 
 from spillover.api.admission import AdmissionRequest, AdmissionResponse, AdmittedObject
-from spillover.core.admission.mutate import AdmissionDefaults, AdmittedPod, admit, json_patch
+from spillover.core.admission.mutate import (
+    AdmissionDefaults,
+    AdmittedPod,
+    admit,
+    asked_by_namespace,
+    json_patch,
+)
 from spillover.core.cache.policy_index import PolicyIndex
 from spillover.core.model.resources import pod_requests
+from spillover.core.model.workloads import has_given_node
 from webhook.crowded import CrowdedNamespaces
 from webhook.namespaces import Namespaces
 
@@ -40,8 +47,12 @@ class Admitting:
             pod = _admitted(wire)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return plain
-        policy = self._policies.for_pod(request.namespace, pod.labels)
         namespace = self._namespaces.get(request.namespace)
+        policy = self._policies.for_pod(request.namespace, pod.labels)
+        asked: dict[str, str] = {}
+        if policy is None and (asked := asked_by_namespace(pod, namespace, self._defaults)):
+            pod = replace(pod, labels={**pod.labels, **asked})
+            policy = self._policies.for_pod(request.namespace, pod.labels)
         changes = admit(
             pod,
             policy,
@@ -54,6 +65,7 @@ class Admitting:
             if after is not policy:
                 # With these labels another policy would select the pod. The binding sets them.
                 changes = replace(changes, labels={})
+        changes = replace(changes, labels={**asked, **changes.labels})
         patch = json_patch(
             changes, has_labels=wire.metadata.labels is not None, has_gates=bool(pod.gates)
         )
@@ -73,5 +85,6 @@ def _admitted(wire: AdmittedObject) -> AdmittedPod:
         requests=pod_requests(wire),
         node_selector=wire.spec.node_selector or {},
         node=wire.spec.node_name,
+        has_given_node=has_given_node(wire.metadata),
         gates=tuple(gate.name for gate in wire.spec.scheduling_gates or ()),
     )

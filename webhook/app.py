@@ -65,7 +65,7 @@ def admission_app(
 
     async def policies(request: AdmissionRequest, deep: bool) -> AdmissionResponse:
         try:
-            return reviewing.policy(request, is_deep=deep)
+            return await reviewing.policy(request, is_deep=deep)
         except UNDECODABLE as error:
             raise web.HTTPBadRequest(text=f"request: not an object: {error}") from error
 

@@ -1,53 +1,38 @@
 """Reviews policies and workloads before they are stored: errors, doubts and consequences."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from spillover.api.admission import AdmissionRequest, AdmissionResponse, AdmissionStatus
-from spillover.core.admission.warnings import consequences, doubts, keys_set_by
+from spillover.api.kubernetes import TemplatedWorkload
+from spillover.core.admission.warnings import MOST_WARNINGS, consequences, doubts
+from spillover.core.admission.workload_labels import on_policy, on_workload, writes_labels
 from spillover.core.cache.policy_index import PolicyIndex
 from spillover.core.dialects import load
 from spillover.core.model.nodes import NodeIndex
 from spillover.core.model.policy import InvalidPolicy
-from spillover.core.model.selectors import includes
 from spillover.kube.binding_keys import PolicyJudge
 
+Workloads = Callable[[str], Awaitable[Sequence[TemplatedWorkload]]]
+"""Reads the workloads of a namespace."""
 
-class _LabelSelector(msgspec.Struct, frozen=True, rename="camel"):
-    match_labels: dict[str, str] | None = None
-    match_expressions: list[dict[str, Any]] | None = None
-
-
-class _Metadata(msgspec.Struct, frozen=True):
-    labels: dict[str, str] | None = None
-
-
-class _Template(msgspec.Struct, frozen=True):
-    metadata: _Metadata = _Metadata()
-
-
-class _WorkloadSpec(msgspec.Struct, frozen=True):
-    selector: _LabelSelector | None = None
-    template: _Template = _Template()
-
-
-class _Workload(msgspec.Struct, frozen=True):
-    spec: _WorkloadSpec = _WorkloadSpec()
-
-
-_WORKLOADS = msgspec.json.Decoder(_Workload)
+_WORKLOADS = msgspec.json.Decoder(TemplatedWorkload)
 _OBJECTS: msgspec.json.Decoder[dict[str, Any] | None] = msgspec.json.Decoder(dict[str, Any] | None)
 
 
 class Reviewing:
-    def __init__(self, policies: PolicyIndex, nodes: NodeIndex, judge: PolicyJudge) -> None:
+    def __init__(
+        self, policies: PolicyIndex, nodes: NodeIndex, judge: PolicyJudge, workloads: Workloads
+    ) -> None:
         self._policies = policies
         self._judge = judge
+        self._workloads = workloads
         self._nodes = nodes
 
-    def policy(self, request: AdmissionRequest, *, is_deep: bool) -> AdmissionResponse:
+    async def policy(self, request: AdmissionRequest, *, is_deep: bool) -> AdmissionResponse:
         """Refuses an invalid policy, with every error, and an object that an API server may not be
         able to read back (`is_deep`). Warns of doubtful settings and of the consequences of an
         edit. Raises one of UNDECODABLE if the request contains no object."""
@@ -64,29 +49,21 @@ class Reviewing:
         if before is not None:
             old = load(_placed(before, request), request.kind.group)
             warnings += consequences(old, loaded, _status(before))
+        if writes_labels(loaded):
+            workloads = await self._workloads(request.namespace)
+            warnings += islice(on_policy(loaded, workloads), MOST_WARNINGS)
         return AdmissionResponse(request.uid, allowed=True, warnings=warnings or None)
 
     def workload(self, request: AdmissionRequest) -> AdmissionResponse:
-        """Never refuses a workload. Warns if a policy sets a label that the workload's selector
-        uses: when its pods stop matching the selector, a controller creates new pods without
-        end."""
+        """Never refuses a workload. Warns if its selector and the labels of its pods' policy do not
+        agree."""
         try:
-            spec = _WORKLOADS.decode(request.object).spec
+            workload = _WORKLOADS.decode(request.object)
+            template = workload.spec.template.metadata.labels or {}
+            policy = self._policies.for_pod(request.namespace, template)
+            warnings = on_workload(workload, policy)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return AdmissionResponse(request.uid, allowed=True)
-        template = spec.template.metadata.labels or {}
-        selecting = [
-            policy
-            for policy in self._policies.of_namespace(request.namespace)
-            if includes(template, policy.selector)
-        ]
-        given = keys_set_by(selecting)
-        warnings = [
-            f"spec.selector: ResourcePolicy {given[key]} sets the label {key} on pods: pods whose"
-            " label it changes are no longer this workload's, which makes new ones for ever"
-            for key in _keys(spec.selector)
-            if key in given
-        ]
         return AdmissionResponse(request.uid, allowed=True, warnings=warnings or None)
 
 
@@ -119,10 +96,3 @@ def _placed(raw: Mapping[str, Any], request: AdmissionRequest) -> Mapping[str, A
     known = metadata if isinstance(metadata, Mapping) else {}
     name = {"name": request.name} if request.name else {}
     return {**raw, "metadata": {**known, "namespace": request.namespace, **name}}
-
-
-def _keys(selector: _LabelSelector | None) -> list[str]:
-    if selector is None:
-        return []
-    expressions = [str(each.get("key")) for each in selector.match_expressions or ()]
-    return sorted({*(selector.match_labels or {}), *expressions})

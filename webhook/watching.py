@@ -105,6 +105,7 @@ def reflectors(
             PolicySink(policies, crowded, judge, dialect.GROUP),
             random,
             clock,
+            may_be_absent=True,
         )
         for dialect in (ack, vke)
     )

@@ -16,6 +16,9 @@ from spillover.api import ack, bounds, vke
 _LONGEST = {"name": bounds.LONGEST_NAME, "podAnnotations": bounds.LONGEST_ANNOTATION}
 """Maximum length of a string, by the name of the field that is the string or contains it."""
 _PRESERVE = "x-kubernetes-preserve-unknown-fields"
+_ANSWERED_BY_WEBHOOK = "selector"
+"""The field whose values have no type. With a type, the API server would answer the frequent
+`selector: {matchLabels: ...}` with "unknown field". The webhook says what to write instead."""
 
 
 def _counts(**fields: str) -> dict[str, Any]:
@@ -80,8 +83,8 @@ _STATUS = {
         },
         "conditions": {
             "type": "array",
-            "description": "Ready, Invalid, Conflict, OwnDeletionCost, BindingRefused, EditsWait, "
-            "Crowded.",
+            "description": "Ready, Invalid, Conflict, PodsNotRouted, LabelsKept, OwnDeletionCost, "
+            "BindingRefused, EditsWait, Crowded.",
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["type"],
             "items": {
@@ -132,13 +135,13 @@ _COLUMNS: list[_Column] = [
 def ack_crd() -> dict[str, Any]:
     """scheduling.alibabacloud.com/v1alpha1."""
     description = "The order in which pods fill capacity units, in the dialect of ACK."
-    return _crd(ack.GROUP, ack.VERSION, ack.Spec, description)
+    return _crd(ack.GROUP, ack.VERSION, ack.Spec, description, "ackrp")
 
 
 def vke_crd() -> dict[str, Any]:
     """scheduling.vke.volcengine.com/v1beta1."""
     description = "The order in which pods fill capacity units, in the dialect of VKE."
-    return _crd(vke.GROUP, vke.VERSION, vke.Spec, description)
+    return _crd(vke.GROUP, vke.VERSION, vke.Spec, description, "vkerp")
 
 
 def _crd(
@@ -146,6 +149,7 @@ def _crd(
     version: str,
     spec: type[BaseModel],
     description: str,
+    short_name: str,
 ) -> dict[str, Any]:
     schema = spec.model_json_schema()
     return {
@@ -160,6 +164,7 @@ def _crd(
                 "listKind": "ResourcePolicyList",
                 "plural": "resourcepolicies",
                 "singular": "resourcepolicy",
+                "shortNames": [short_name],
                 "categories": ["spillover"],
             },
             "versions": [
@@ -213,6 +218,8 @@ def _structural(
         return {**_structural(name, choices[0], definitions), **described}
     plain: dict[str, Any] = {"type": schema["type"], **described}
     match schema["type"]:
+        case "string" if name == _ANSWERED_BY_WEBHOOK:
+            return {_PRESERVE: True, **described}
         case "string":
             plain["maxLength"] = _LONGEST.get(name, bounds.LONGEST_TEXT)
         case "array":

@@ -66,6 +66,15 @@ class SchedulingGate(Struct, frozen=True):
     name: str
 
 
+class TopologySpread(Struct, frozen=True, rename="camel"):
+    """One of a pod's topologySpreadConstraints."""
+
+    when_unsatisfiable: str = ""
+    node_taints_policy: str | None = None
+    """Honor: nodes with taints that the pod does not tolerate are no part of the domains. Ignore,
+    also if absent: they are."""
+
+
 class PodSpec(Struct, frozen=True, rename="camel"):
     node_name: str = ""
     scheduler_name: str = ""
@@ -79,6 +88,7 @@ class PodSpec(Struct, frozen=True, rename="camel"):
     volumes: list[Volume] | None = None
     resource_claims: list[dict[str, object]] | None = None
     scheduling_gates: list[SchedulingGate] | None = None
+    topology_spread_constraints: list[TopologySpread] | None = None
 
 
 class PodCondition(Struct, frozen=True, rename="camel"):
@@ -145,7 +155,20 @@ class Affinity(Struct, frozen=True, rename="camel"):
     node_affinity: NodeAffinity | None = None
 
 
+class ContainerPort(Struct, frozen=True, rename="camel"):
+    host_port: int = 0
+    host_ip: str = msgspec.field(default="", name="hostIP")
+    protocol: str = "TCP"
+
+
+class ConstrainedContainer(Struct, frozen=True, rename="camel"):
+    ports: list[ContainerPort] | None = None
+    restart_policy: str | None = None
+
+
 class ConstrainedSpec(Struct, frozen=True, rename="camel"):
+    containers: list[ConstrainedContainer] | None = None
+    init_containers: list[ConstrainedContainer] | None = None
     scheduling_gates: list[SchedulingGate] | None = None
     node_selector: dict[str, str] | None = None
     affinity: Affinity | None = None
@@ -176,8 +199,14 @@ class NamespaceObject(Struct, frozen=True):
     metadata: ObjectMeta
 
 
+class LabelSelector(Struct, frozen=True, rename="camel"):
+    match_labels: dict[str, str] | None = None
+    match_expressions: list[NodeSelectorRequirement] | None = None
+
+
 class WorkloadSpec(Struct, frozen=True):
     replicas: int | None = None
+    selector: LabelSelector | None = None
 
 
 class WorkloadObject(Struct, frozen=True):
@@ -185,6 +214,26 @@ class WorkloadObject(Struct, frozen=True):
 
     metadata: ObjectMeta
     spec: WorkloadSpec = WorkloadSpec()
+
+
+class TemplateMeta(Struct, frozen=True):
+    labels: dict[str, str] | None = None
+
+
+class PodTemplate(Struct, frozen=True):
+    metadata: TemplateMeta = TemplateMeta()
+
+
+class TemplatedSpec(Struct, frozen=True):
+    selector: LabelSelector | None = None
+    template: PodTemplate = PodTemplate()
+
+
+class TemplatedWorkload(Struct, frozen=True):
+    """A workload that makes pods from a template and selects them by label."""
+
+    metadata: ObjectMeta = ObjectMeta()
+    spec: TemplatedSpec = TemplatedSpec()
 
 
 def parse_version(text: str) -> int:

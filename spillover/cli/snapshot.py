@@ -1,6 +1,6 @@
 """Reads once the part of a cluster that the caller may read, and fills the cache for decisions."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -23,7 +23,16 @@ from spillover.core.model.nodes import Node, node_from_wire
 from spillover.core.model.pods import CROWD_GATE, Pod
 from spillover.core.model.policy import LoadedPolicy, unreadable_policy
 from spillover.core.model.workloads import WORKLOAD_KINDS, Workload, workload_from_wire
-from spillover.core.reporting.fit import Capacity, capacity_of, in_use, misfit
+from spillover.core.reporting.fit import (
+    NOT_USED,
+    Capacity,
+    Ports,
+    Use,
+    capacity_of,
+    host_ports,
+    in_use,
+    misfit,
+)
 from spillover.kube.binding_keys import binding_keys
 from spillover.kube.listing import list_all
 from spillover.kube.reading import Unreadable, pod_of
@@ -42,8 +51,9 @@ class Snapshot:
     """Contains all objects that were read."""
     pods: tuple[Pod, ...]
     """The pods of the namespace that decode."""
-    everywhere: tuple[Pod, ...] | None
-    """The pods of all namespaces, or None if the caller may not list them."""
+    used: Mapping[str, Use] | None
+    """What the pods of all namespaces take of each node, or None if the caller may not list them.
+    """
     nodes: tuple[Capacity, ...]
     constraints: dict[str, ConstrainedPod]
     """For the pods of the namespace, by uid."""
@@ -73,13 +83,13 @@ class Snapshot:
 
     def misfits(self, pod: Pod) -> dict[str, str | None]:
         """For each node: why the scheduler's own plugins will reject it for the pod, or None."""
-        used = in_use(self.everywhere) if self.everywhere is not None else None
+        used = self.used
         return {
             node.name: misfit(
                 pod,
                 self.constraints[pod.uid],
                 node,
-                used.get(node.name, {}) if used is not None else None,
+                used.get(node.name, NOT_USED) if used is not None else None,
             )
             for node in self.nodes
         }
@@ -125,9 +135,9 @@ async def take(
     for node, _ in nodes:
         cache.put_node(node)
     remark = "pods of other namespaces: what is free on nodes is not known, and not looked at"
-    read_all = list_all(session, "/api/v1/pods", pod_of)
+    read_all = list_all(session, "/api/v1/pods", _pod_with_ports)
     everywhere = await _allowed(read_all, unseen, remark)
-    for pod in everywhere if everywhere is not None else [pod for pod, _ in pods]:
+    for pod, _ in everywhere if everywhere is not None else pods:
         cache.put_pod(pod)
     for found in unreadable:  # pods that do not decode keep their slots
         remark_on("pod")(found)
@@ -136,7 +146,7 @@ async def take(
     return Snapshot(
         cache=cache,
         pods=tuple(pod for pod, _ in pods),
-        everywhere=tuple(everywhere) if everywhere is not None else None,
+        used=in_use(everywhere) if everywhere is not None else None,
         nodes=tuple(capacity for _, capacity in nodes),
         constraints={pod.uid: constraints for pod, constraints in pods},
         unseen=tuple(unseen),
@@ -199,6 +209,11 @@ def _pod(raw: bytes | msgspec.Raw) -> tuple[Pod, ConstrainedPod]:
         pod_of(raw),
         msgspec.json.decode(raw, type=ConstrainedPod),
     )
+
+
+def _pod_with_ports(raw: bytes | msgspec.Raw) -> tuple[Pod, Ports]:
+    pod, constraints = _pod(raw)
+    return pod, host_ports(constraints)
 
 
 def _node(raw: bytes | msgspec.Raw) -> tuple[Node, Capacity]:

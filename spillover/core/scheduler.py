@@ -10,7 +10,6 @@ from spillover.core.cache.crowds import Wait
 from spillover.core.cache.ledger import Ledger
 from spillover.core.cache.repeats import Repeats
 from spillover.core.cache.unschedulable import EquivalenceClass, Outlook, Prospect
-from spillover.core.decision.demand import demand_of
 from spillover.core.decision.limits import Usage
 from spillover.core.decision.outcomes import (
     AtMax,
@@ -161,8 +160,8 @@ class Scheduler:
         unit = None
         if isinstance(policy, Policy) and reservation.slot.unit is not None:
             unit = policy.unit(reservation.slot.unit.unit)
-        labels = labels_for(pod, unit) if unit else {}
-        annotations = annotations_for(pod, policy, unit)
+        labels, kept = labels_for(pod, unit, self.cluster.workloads) if unit else ({}, frozenset())
+        annotations = annotations_for(pod, policy, unit, self.cluster.slot_numbers)
         if annotations_size({**pod.annotations, **annotations}) > MAX_ANNOTATIONS_BYTES:
             self.cluster.ledger.release(uid)
             return "the pod's annotations and those of the unit are too large together"
@@ -186,6 +185,7 @@ class Scheduler:
             else (),
             place=_place(policy, unit),
             passed=reservation.passed,
+            kept=kept,
         )
 
     def binding_refused(self, plan: BindingPlan, reason: str) -> None:
@@ -197,7 +197,15 @@ class Scheduler:
 
     def binding_accepted(self, plan: BindingPlan) -> None:
         policy, unit = plan.policy, plan.unit
-        if policy and unit and self.cluster.refusals.bound(policy.key, unit.identity):
+        if policy is None or unit is None:
+            return
+        is_news = self.cluster.refusals.bound(policy.key, unit.identity)
+        for key in sorted(plan.kept):
+            kept = self.cluster.kept_labels.kept(
+                policy.key, unit.identity, key, plan.pod.controller
+            )
+            is_news = is_news or kept
+        if is_news:
             self.cluster.dirty.policy(policy.key)
 
     # --- internal -------------------------------------------------------------------------------
@@ -232,7 +240,7 @@ class Scheduler:
 
     def _found(self, pod: Pod, offered: Names) -> Decision:
         policy = self.cluster.policy_of(pod)
-        demand = demand_of(pod, policy, self.cluster.history_of(pod, policy))
+        demand = self.cluster.demand_under(pod, policy)
         repeats = self._repeats
         basis = repeats.basis(pod.uid, demand, policy, self.cluster.nodes.revision)
         if basis is not None and repeats.may_know(demand, basis):
@@ -254,6 +262,9 @@ class Scheduler:
                 if key is not None:
                     # Other pods that wait for this slot are held back now.
                     self.cluster.dirty.policy(key)
+                if isinstance(policy, Policy) and policy.waits_for_a_time:
+                    # The unit may be at its limit now: pods that wait for its nodes go on.
+                    self.cluster.waiting.slots_freed([pod.namespace])
             case Rejected():
                 self.cluster.ledger.release(pod.uid)
 
@@ -275,9 +286,9 @@ class Scheduler:
         if is_crowded and (reason := in_a_crowd(found, decision)):
             told = replace(decision, reasons=Reasons.same(offered, reason))
         waits = ""
+        self.cluster.note_waits(pod, decision.passed, stays)
         match stays:
-            case Waiting(unit=unit, since=float(since)):
-                self.cluster.attempts.wait(pod, unit.identity, since)
+            case Waiting(unit=unit, since=float()):
                 waits = unit.identity
             case Waiting(unit=unit, until=float()):
                 waits = unit.identity  # the rest of a unit with refused bindings ends by itself

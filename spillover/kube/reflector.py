@@ -4,6 +4,9 @@
       ▲            │
       └── wait ◀───┴── 410 Gone: that version is no longer kept; or two streams without an event
 
+A collection that may not exist, because its CRD is not installed, counts as empty while the API
+server answers 404. The reflector lists again every few seconds until the collection exists.
+
 The API server ends each stream after the time that the request names. Before that the reflector
 opens the next stream, and it closes the old one when the new one has caught up, so that
 `is_current` stays true. For a moment the reflector reads both streams. It skips an event that the
@@ -45,6 +48,9 @@ _RENEWED = 0.8
 _MOST_EMPTY_STREAMS = 2
 """After this many streams in a row without any event, the reflector lists again. A healthy idle
 stream has bookmarks."""
+_ABSENT_SECONDS = 2.0
+"""The time between two lists of a collection that does not exist. Pods are placed without its
+policies until then."""
 _LONGEST_LINE = 32 * 2**20
 _SLICE = 100
 _SLICE_SECONDS = 0.005
@@ -141,7 +147,8 @@ class Reflector(Generic[T]):
 
     `path` is the path of the collection, such as /api/v1/pods. `decode` turns the JSON of one
     object into an item; an object for which it raises any exception is unreadable. `clock` returns
-    seconds and never goes back. `select` are query parameters that narrow the collection."""
+    seconds and never goes back. `select` are query parameters that narrow the collection.
+    `may_be_absent`: the collection exists only while its CRD is installed."""
 
     def __init__(
         self,
@@ -153,6 +160,8 @@ class Reflector(Generic[T]):
         clock: Callable[[], float],
         limits: Limits = Limits(),
         select: Mapping[str, str] = MappingProxyType({}),
+        *,
+        may_be_absent: bool = False,
     ) -> None:
         self.path = path
         self.synced = asyncio.Event()
@@ -179,11 +188,14 @@ class Reflector(Generic[T]):
         self._clock = clock
         self.limits = limits
         self._select = select
+        self._may_be_absent = may_be_absent
+        self._absent_at = -inf  # when the API server last said that the collection does not exist
 
     def is_current(self) -> bool:
         """Returns whether a stream has been open for long enough to have delivered all events from
-        before it was opened."""
-        return any(map(self._has_caught_up, self._open))
+        before it was opened, or whether the collection does not exist."""
+        is_absent = self._clock() - self._absent_at < 2 * _ABSENT_SECONDS
+        return is_absent or any(map(self._has_caught_up, self._open))
 
     def _has_caught_up(self, stream: _Stream) -> bool:
         opened = stream.opened
@@ -219,9 +231,14 @@ class Reflector(Generic[T]):
                 _log.info("relisting %s: the watch's version has expired", self.path)
                 self._version = None
             except ApiError as error:
-                _log.warning("%s: %s", self.path, error)
-                self.trouble = str(error)
-                least = error.retry_after
+                if error.status == 404 and self._may_be_absent:
+                    self._is_absent()
+                    least = _ABSENT_SECONDS
+                    self._backoff.reset()
+                else:
+                    _log.warning("%s: %s", self.path, error)
+                    self.trouble = str(error)
+                    least = error.retry_after
             except NoAnswerError as error:
                 _log.warning("%s: %s", self.path, error)
                 self.trouble = str(error)
@@ -245,6 +262,7 @@ class Reflector(Generic[T]):
                 break
             params["continue"] = part.metadata.continue_
         version = self._number(part.metadata.resource_version)
+        self._absent_at = -inf
         self._in_pages = True
         self._hear()
         for index, item in enumerate(items):
@@ -255,6 +273,18 @@ class Reflector(Generic[T]):
         self._empty_streams = 0
         self.synced.set()
         return version
+
+    def _is_absent(self) -> None:
+        """The API server has said that the collection does not exist."""
+        if self._absent_at == -inf:
+            _log.info("%s does not exist: its CRD is not installed", self.path)
+        self._hear()
+        self._absent_at = self._heard
+        self._version = None
+        self._empty_streams = 0
+        self.unreadable = {}
+        self._sink.keep([], 0)
+        self.synced.set()
 
     async def _page(self, params: dict[str, str]) -> Page:
         try:

@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from builders import ack_policy, node, vke_policy
 from mutations import mutated
+from spillover.api.kubernetes import TemplatedWorkload
 from spillover.core.admission.mutate import AdmissionDefaults, NamespaceMarks
 from spillover.core.cache.policy_index import PolicyIndex
 from spillover.core.model.conventions import NodeConventions
@@ -146,6 +147,10 @@ DOCUMENTS: dict[str, list[Object]] = {
 }
 
 
+async def no_workloads(_: str) -> list[TemplatedWorkload]:
+    return []
+
+
 @asynccontextmanager
 async def webhook() -> AsyncIterator[Client]:
     policies, nodes, namespaces = PolicyIndex(), NodeIndex(NodeConventions()), Namespaces()
@@ -167,7 +172,7 @@ async def webhook() -> AsyncIterator[Client]:
             AdmissionDefaults(gpu_models={"nvidia.com/gpu": "A10"}),
             (),
         ),
-        Reviewing(policies, nodes, PolicyJudge()),
+        Reviewing(policies, nodes, PolicyJudge(), no_workloads),
         Readiness([]),
         Metrics(lambda: 0.0, ()),
     )

@@ -103,6 +103,65 @@ async def test_it_follows_every_change(
         assert reflector.relists == 1
 
 
+THINGS = "things.reflector.test"
+
+
+def crd_of_things() -> Object:
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {
+        "name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema},
+    }  # fmt: skip
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": THINGS},
+        "spec": {
+            "group": "reflector.test",
+            "scope": "Namespaced",
+            "names": {"kind": "Thing", "plural": "things"},
+            "versions": [version],
+        },
+    }
+
+
+class Absent(Mirror):
+    """A sink of a collection that may not exist."""
+
+    def keep(self, items: list[Object], version: int) -> None:
+        super().keep(items, max(version, 1))
+
+
+async def test_a_collection_whose_crd_comes_and_goes(
+    bare_cluster: Cluster, session: ApiSession, namespace: str
+) -> None:
+    mirror = Absent()
+    decode = partial(msgspec.json.decode, type=dict[str, Any])
+    reflector = Reflector(
+        session, "/apis/reflector.test/v1/things", decode, mirror, Random(1), time.monotonic,
+        may_be_absent=True,
+    )  # fmt: skip
+    task = asyncio.create_task(reflector.run())
+    try:
+        await asyncio.wait_for(reflector.synced.wait(), 30)
+        assert reflector.is_current()
+        for value in ("first", "second"):
+            await asyncio.to_thread(bare_cluster.apply, crd_of_things())
+            await asyncio.to_thread(
+                bare_cluster.kubectl,
+                "wait", "--for=condition=Established", f"crd/{THINGS}", "--timeout=30s",
+            )  # fmt: skip
+            metadata = {"name": "one", "namespace": namespace}
+            thing = {"apiVersion": "reflector.test/v1", "kind": "Thing", "metadata": metadata}
+            await asyncio.to_thread(bare_cluster.create, {**thing, "data": value})
+            await mirror.becomes({"one": value})
+            await asyncio.to_thread(bare_cluster.kubectl, "delete", "crd", THINGS)
+            await mirror.becomes({})
+        assert reflector.relists >= 3
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_it_lists_in_pages(
     bare_cluster: Cluster, session: ApiSession, namespace: str
 ) -> None:

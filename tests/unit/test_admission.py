@@ -15,6 +15,7 @@ from spillover.core.admission.mutate import (
     NamespaceMarks,
     PodChanges,
     admit,
+    asked_by_namespace,
     json_patch,
 )
 from spillover.core.dialects import load
@@ -167,3 +168,29 @@ def test_where_namespaces_opt_in_others_do_not_ask_by_label() -> None:
     assert admit(serverless(), None, there, opted) == PodChanges(None, {})
     # Under a policy it is the policy that asks.
     assert admit(serverless(), PLAIN, there, opted) == admit(serverless(), PLAIN, there, DEFAULTS)
+
+
+ECI = "alibabacloud.com/eci"
+ASKING = NamespaceMarks({ECI: "true", "team": "ml"})
+
+
+def test_a_namespace_asks_for_all_its_pods() -> None:
+    assert asked_by_namespace(wanted(), ASKING, DEFAULTS) == {ECI: "true"}
+    assert asked_by_namespace(wanted(), NamespaceMarks({ACS: "true"}), DEFAULTS) == {ACS: "true"}
+    assert asked_by_namespace(wanted(), NamespaceMarks({ECI: "false"}), DEFAULTS) == {}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"labels": {ECI: "false"}}, {"labels": {ACS: "true"}}, {"scheduler": "volcano"},
+        {"node": "n"}, {"has_given_node": True},
+    ],
+)  # fmt: skip
+def test_a_pod_that_is_decided_already_is_not_asked_for(fields: dict[str, Any]) -> None:
+    assert asked_by_namespace(wanted(**fields), ASKING, DEFAULTS) == {}
+
+
+def test_a_namespace_without_the_permission_does_not_ask() -> None:
+    closed = replace(DEFAULTS, serverless_namespaces=("may-ask", "true"))
+    assert asked_by_namespace(wanted(), ASKING, closed) == {}

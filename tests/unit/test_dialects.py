@@ -314,3 +314,19 @@ def test_an_invalid_policy_keeps_its_selector() -> None:
     policy = load(raw("p", {"selector": {"app": "a"}, "units": []}), ack.GROUP)
     assert isinstance(policy, InvalidPolicy)
     assert policy.selector == {"app": "a"}
+
+
+def test_a_selector_of_another_shape_is_explained_and_selects_what_it_means() -> None:
+    selector = {"matchLabels": {"app": "web"}}
+    policy = load(raw("p", {"selector": selector, "units": [{"resource": "ecs"}]}), ack.GROUP)
+    assert isinstance(policy, InvalidPolicy)
+    (error,) = policy.errors
+    assert str(error) == (
+        "spec.selector: is a plain map of labels, without matchLabels and matchExpressions: write"
+        " selector: {app: web}"
+    )
+    assert policy.selector == {"app": "web"}
+    expressions: dict[str, Any] = {"matchExpressions": [{"key": "a", "operator": "Exists"}]}
+    assert "write selector: {app: web}" in ack_errors({"selector": expressions})[0]
+    labels = {"matchLabels": "a-label-of-this-name"}
+    assert ack_errors({"selector": labels, "units": [{"resource": "ecs"}]}) == []

@@ -15,10 +15,10 @@ import pytest
 from builders import ack_policy, leading, node, pod, virtual, vke_policy
 from spillover.core.cache.cluster import ClusterCache
 from spillover.core.decision.outcomes import Placement, Rejected
+from spillover.core.decision.wait_annotation import written
 from spillover.core.model.conventions import NodeConventions
 from spillover.core.model.pods import POLICY_ANNOTATION, UNIT_ANNOTATION, WAITING_ANNOTATION, Pod
 from spillover.core.model.policy import Policy
-from spillover.core.model.timestamps import instant_of
 from spillover.core.model.workloads import Workload
 from spillover.core.scheduler import Scheduler
 
@@ -50,12 +50,9 @@ def cpu(cores: int) -> dict[str, Any]:
     return {"requests": (("cpu", cores * 1000),)}
 
 
-def began(seconds_ago: float, refused: bool = True) -> dict[str, Any]:
-    """The pod has been refused for so long."""
-    return {
-        "since": instant_of(NOW - seconds_ago),
-        "refusal": "Unschedulable: x" if refused else "",
-    }
+def began(seconds_ago: float) -> dict[str, Any]:
+    """The pod's wait in the first unit has begun so long ago."""
+    return {"waits_since": NOW - seconds_ago}
 
 
 @dataclass(frozen=True)
@@ -168,7 +165,7 @@ ACK_CASES = {
     "Timeout, not over": Case(
         "waits for ecs until 2026-01-01T12:01:00Z", {"max": 1}, policy=timed(60), offered=SPILLED
     ),
-    "Timeout, refused before": Case(
+    "Timeout, begun before": Case(
         "waits for ecs until 2026-01-01T12:00:20Z",
         {"max": 1},
         policy=timed(60),
@@ -575,7 +572,11 @@ def outcome(case: Case, policy: Policy) -> str:
     for number, fields in enumerate(case.bound):
         owner = "owner" if case.replicas else ""
         scheduler.cluster.put_pod(bound(f"bound-{number}", policy, **{"owner": owner, **fields}))
-    who = pod("pod", version=9, **{"owner": "owner" if case.replicas else "", **case.who})
+    fields = {"owner": "owner" if case.replicas else "", **case.who}
+    if (since := fields.pop("waits_since", None)) is not None:
+        waits = written([(policy.units[0].identity, since)])
+        fields["annotations"] = {WAITING_ANNOTATION: waits}
+    who = pod("pod", version=9, **fields)
     scheduler.cluster.put_pod(who)
     decision = scheduler.place(who, case.offered)
     match decision:

@@ -324,7 +324,8 @@ def test_a_timed_wait_begins_at_the_creation() -> None:
     )
     gated = pod("a", version=20, has_crowd_gate=True, created="1970-01-01T00:00:00Z")
     world.cluster.put_pod(gated)
-    assert world.cluster.demand_of(gated).refused == 0.0
+    ((_, since),) = world.cluster.demand_of(gated).waits
+    assert since == 0.0
 
 
 def test_a_few_waiting_pods_are_no_crowd() -> None:

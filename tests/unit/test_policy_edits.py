@@ -1,5 +1,9 @@
 """Edits of policies, within their namespace's share of time."""
 
+from collections.abc import Iterator
+
+from worlds import World
+
 from builders import ack_policy, leading, node, pod
 from spillover.core.cache.cluster import ClusterCache
 from spillover.core.cache.edits import BURST_SECONDS, SHARE, TOLD_SECONDS, Edits, PolicyEdits
@@ -11,17 +15,23 @@ from spillover.core.scheduler import EDITS_PENDING, Scheduler
 
 
 class Place:
-    """Where edits are taken in, each batch of which takes `cost` seconds."""
+    """Where edits are taken in, each batch of which takes `cost` seconds, in so many steps."""
 
-    def __init__(self, cost: float) -> None:
+    def __init__(self, cost: float, steps: int = 1) -> None:
         self.now = 1000.0
         self.cost = cost
         self.taken: list[tuple[str, Edits]] = []
         self.told: list[str] = []
-        self.edits = PolicyEdits(self._take, self.told.append, lambda: self.now)
+        self.steps = steps
+        self.edits = PolicyEdits(
+            self._take, lambda _: steps == 1, self.told.append, lambda: self.now
+        )
 
-    def _take(self, namespace: str, edits: Edits) -> None:
-        self.now += self.cost
+    def _take(self, namespace: str, edits: Edits) -> Iterator[None]:
+        for step in range(self.steps):
+            self.now += self.cost / self.steps
+            if step:
+                yield
         self.taken.append((namespace, dict(edits)))
 
 
@@ -69,6 +79,49 @@ def test_those_of_one_namespace_wait_and_come_together() -> None:
         {key("ns"): of("ns"), key("ns", "a"): of("ns", "a"), key("ns", "b"): None},
     )
     assert not place.edits.is_pending("ns")
+
+
+def test_those_of_a_large_namespace_are_taken_in_slice_by_slice() -> None:
+    place = Place(cost=0.1, steps=100)
+    place.edits.edit(key("ns"), of("ns"))
+    assert place.told == []
+    longest, slices = 0.0, 0
+    while place.edits.is_pending("ns"):
+        before = place.now
+        assert place.edits.take_in_due()
+        longest, slices = max(longest, place.now - before), slices + 1
+        if slices == 3:  # this one comes too late for the batch under way
+            place.edits.edit(key("ns", "late"), of("ns", "late"))
+    assert longest < 0.01
+    assert slices > 20
+    assert [set(edits) for _, edits in place.taken] == [{key("ns")}, {key("ns", "late")}]
+    assert not place.edits.take_in_due()
+
+
+def test_who_takes_over_in_the_middle_of_a_slice_knows_all() -> None:
+    place = Place(cost=0.1, steps=100)
+    place.edits.edit(key("ns"), of("ns"))
+    place.edits.take_in_due()
+    assert place.taken == []
+    place.edits.take_in_all()
+    assert len(place.taken) == 1
+    assert not place.edits.is_pending("ns")
+
+
+def test_no_pod_is_placed_while_an_edit_is_taken_in() -> None:
+    world = World([ack_policy({"resource": "ecs"})], [node("node")])
+    for number in range(500):
+        world.put(f"there-{number}", node="node")
+    one = world.put("one")
+    world.cluster.put_policy(ack_policy({"resource": "ecs", "max": 3}))
+    slices = 0
+    while world.cluster.edits.is_pending("ns"):
+        assert world.filter(one, "node") == EDITS_PENDING
+        assert isinstance(world.scheduler.plan_binding("one", "node"), str)
+        world.cluster.edits.take_in_due()
+        slices += 1
+    assert slices
+    assert world.filter(one, "node") == "ecs is at its max of 3"
 
 
 def test_a_namespace_uses_no_more_than_its_share() -> None:

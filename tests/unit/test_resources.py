@@ -126,7 +126,22 @@ def test_amounts_are_written_as_people_write_them(resource: str, amount: int, te
 
 @pytest.mark.parametrize(
     ("name", "is_gpu"),
-    [("nvidia.com/gpu", True), ("amd.com/gpu", True), ("aliyun.com/gpu-mem", True), ("cpu", False)],
+    [
+        ("nvidia.com/gpu", True),
+        ("nvidia.com/gpu.shared", True),
+        ("nvidia.com/mig-1g.10gb", True),
+        ("nvidia.com/gpumem", True),
+        ("amd.com/gpu", True),
+        ("gpu.intel.com/i915", True),
+        ("gpu.intel.com/xe", True),
+        ("aliyun.com/gpu-mem", True),
+        ("volcano.sh/vgpu-number", True),
+        ("vke.volcengine.com/mgpu-core", True),
+        ("tencent.com/vcuda-core", True),
+        ("cpu", False),
+        ("nvidia.com/hostdev", False),
+        ("example.com/migrations", False),
+    ],
 )
 def test_gpus_of_any_vendor(name: str, *, is_gpu: bool) -> None:
     assert asks_for_gpu(((name, 1),)) == is_gpu

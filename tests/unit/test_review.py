@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from builders import ack_policy, node, raw, virtual, vke_policy
 from spillover.api import ack, vke
-from spillover.core.admission.warnings import MOST_WARNINGS, consequences, doubts, keys_set_by
+from spillover.api.kubernetes import ObjectMeta, TemplatedWorkload
+from spillover.core.admission.warnings import MOST_WARNINGS, consequences, doubts
+from spillover.core.admission.workload_labels import changed_keys, on_policy
 from spillover.core.model.conventions import NodeConventions
 from spillover.core.model.nodes import Node, NodeIndex
 from spillover.core.model.policy import Policy
@@ -41,20 +44,36 @@ def test_a_good_policy_raises_none() -> None:
         ({**ECS, "max": 0}, "spec.units[0]: max 0 admits no pod"),
         ({**ECS, "nodeSelector": {"pool": "x"}}, "spec.units[0]: no node belongs to it now"),
         ({**ECS, "maxx": 1}, "spec.units[0].maxx: unknown field, which has no effect"),
-        (
-            {**ECS, "nodeSelector": {"pool": "a"}, "podLabels": {MARKER: "true"}},
-            "spec.units[0]: pods wait for nodes here, and no autoscaler manages any of its nodes",
-        ),
     ],
 )
 def test_what_is_legal_and_doubtful(unit: dict[str, Any], doubt: str) -> None:
     assert ack_doubts(unit) == [doubt]
 
 
-def test_waiting_where_an_autoscaler_is_raises_none() -> None:
-    marked = {"podLabels": {MARKER: "true"}}
-    assert ack_doubts({**ECS, "nodeSelector": {"pool": "b"}, **marked}) == []
-    assert ack_doubts({"resource": "elastic", **marked}) == []
+WAITS: dict[str, Any] = {**ECS, "podLabels": {MARKER: "true"}}
+
+
+@pytest.mark.parametrize(
+    ("unit", "label", "doubted"),
+    [
+        (WAITS, "", True),
+        (WAITS, "goatscaler.io/managed", False),
+        (WAITS, "karpenter.sh/nodepool", False),
+        (WAITS, "cloud.google.com/gke-nodepool", False),
+        ({**WAITS, "nodeSelector": {"karpenter.sh/nodepool": "spot"}}, "", False),
+        ({**WAITS, "resource": "elastic"}, "", False),
+    ],
+)
+def test_waiting_is_doubted_where_no_autoscaler_is_known(
+    unit: dict[str, Any], label: str, *, doubted: bool
+) -> None:
+    index = NodeIndex(NodeConventions())
+    index.put(Node("there", {label: "true"} if label else {}, ()))
+    spec = {"selector": {"app": "app"}, "units": [unit]}
+    found = doubts(raw("policy", spec), ack_policy(unit), (), index)
+    assert any("no node of the cluster has a label of an autoscaler" in each for each in found) == (
+        doubted
+    )
 
 
 def test_unknown_fields_are_found_at_every_level() -> None:
@@ -76,9 +95,12 @@ def test_overlaps_name_the_other_policy() -> None:
     other = ack_policy(ECS, name="other", selector={"app": "another"})
     looser = ack_policy(ECS, name="looser", selector={})
     itself = ack_policy(ECS)
-    tail = "may select the same pods; the older of the two has all of them"
-    assert ack_doubts(ECS, peers=(same, other, looser, itself)) == [
+    by_tier = ack_policy(ECS, name="by-tier", selector={"tier": "web"})
+    narrower = ack_policy(ECS, name="narrower", selector={"app": "app", "tier": "web"})
+    tail = "selects some of the same pods; the older of the two has all of these"
+    assert ack_doubts(ECS, peers=(same, other, by_tier, narrower, looser, itself)) == [
         f"spec.selector: {vke.GROUP}/same {tail}",
+        f"spec.selector: {ack.GROUP}/narrower {tail}",
         f"spec.selector: {ack.GROUP}/looser {tail}",
     ]
 
@@ -112,11 +134,49 @@ def test_a_status_that_tells_nothing(other: dict[str, Any] | None) -> None:
     assert consequences(before, ack_policy({**ECS, "max": 1}), other) == []
 
 
-def test_keys_that_policies_set() -> None:
-    policy = ack_policy({**ECS, "podLabels": {"tier": "x", MARKER: "true"}}, {"resource": "acs"})
-    assert keys_set_by([policy]) == {
-        "tier": "policy",
-        "alibabacloud.com/acs": "policy",
-        "alibabacloud.com/compute-class": "policy",
-        "alibabacloud.com/compute-qos": "policy",
+def templated(name: str = "w", selector: dict[str, Any] | None = None, **labels: str) -> Any:
+    spec = {
+        "selector": selector or {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}},
     }
+    return msgspec.convert({"metadata": {"name": name}, "spec": spec}, TemplatedWorkload)
+
+
+def labelled(**labels: str) -> Policy:
+    return ack_policy({**ECS, "podLabels": labels}, {"resource": "eci"})
+
+
+def test_a_workload_is_told_of_labels_that_it_selects_by() -> None:
+    app = templated(app="app", tier="any")
+    assert changed_keys(app, labelled(tier="x")) == ["tier"]
+    assert changed_keys(app, labelled(tier="any", more="y")) == []
+    assert changed_keys(app, None) == []
+    without = {
+        "matchLabels": {"app": "app"},
+        "matchExpressions": [{"key": "b", "operator": "DoesNotExist"}],
+    }
+    assert changed_keys(templated(selector=without, app="app"), labelled(b="x")) == ["b"]
+    assert (
+        changed_keys(templated(selector=without, app="app"), ack_policy({"resource": "acs"})) == []
+    )
+
+
+def test_a_policy_is_told_of_workloads_that_were_there_before() -> None:
+    policy = labelled(tier="x")
+    other = templated("other", app="other", tier="any")
+    workloads = [templated(name, app="app", tier="any") for name in "abcdefg"]
+    owned = templated("owned", app="app", tier="any")
+    owned = msgspec.structs.replace(
+        owned, metadata=msgspec.convert({"ownerReferences": [{"controller": True}]}, ObjectMeta)
+    )
+    (warning,) = on_policy(policy, [*workloads, other, owned])
+    assert warning == (
+        "the label tier of some units is not written to the pods of a, b, c, d, e and 2 more, whose"
+        " selectors want another value"
+    )
+
+
+def test_a_policy_for_a_whole_namespace_is_doubted() -> None:
+    assert ack_doubts(ECS, selector={}) == [
+        "spec.selector: is empty: the policy has every pod of its namespace"
+    ]

@@ -166,7 +166,7 @@ def test_what_a_status_says() -> None:
     assert status == {
         "observedGeneration": 0, "strategy": "prefer", "unitCount": 2,
         "pods": 4, "unscheduled": 1, "pending": 3, "ready": 1, "terminating": 1, "outside": 1,
-        "fill": "2/2 eci, 0/∞ ecs",
+        "fill": "2/2 eci (3/4 cpu), 0/∞ ecs",
         "units": [
             {"name": "eci", "assigned": 2, "pending": 1, "ready": 1, "terminating": 1, "used": 2,
              "max": 2, "free": 0, "maxResources": {"cpu": "4"}, "usedResources": {"cpu": "3"}},
@@ -176,6 +176,7 @@ def test_what_a_status_says() -> None:
     assert {name: each["status"] for name, each in conditions.items()} == {
         "Ready": "True", "Invalid": "False", "Conflict": "False", "OwnDeletionCost": "False",
         "EditsWait": "False", "BindingRefused": "False", "Crowded": "False",
+        "LabelsKept": "False", "PodsNotRouted": "False",
     }  # fmt: skip
 
 
@@ -200,7 +201,7 @@ def test_groups_have_a_max_each_and_no_free() -> None:
     found = of(made)
     assert (found.units[0].used, found.units[0].over) == (4, 1)
     assert "free" not in as_wire(found, {}, NOW)["units"][0]
-    assert fill(found) == "4/2 eci"
+    assert fill(found) == "4 eci (at most 2 in each group, 2 groups)"
 
 
 def test_a_status_is_written_when_it_says_something_else() -> None:

@@ -125,13 +125,12 @@ def test_a_second_unit_has_a_wait_of_its_own() -> None:
     policy = ack_policy(PREPAID, POSTPAID, ECI, whenTryNextUnits=TIMED)
     world = Timed(policy)
     first, second = (unit.identity for unit in policy.units[:2])
-    since = instant_of(START - 30)
-    one = world.put("one", refusal="Unschedulable: x", since=since)
-    assert "waits for ecs(pool=prepaid) until 2026-01-01T12:00:30Z" in world.ask(one)
-    world.now = 30.0
-    assert "waits for ecs(pool=postpaid) until 2026-01-01T12:01:30Z" in world.ask(one)
-    assert world.written() == {first: since, second: "2026-01-01T12:00:30Z"}
-    world.now = 90.0
+    one = world.put("one", refusal="Unschedulable: x", since=instant_of(START - 30))
+    assert "waits for ecs(pool=prepaid) until 2026-01-01T12:01:00Z" in world.ask(one)
+    world.now = 60.0
+    assert "waits for ecs(pool=postpaid) until 2026-01-01T12:02:00Z" in world.ask(one)
+    assert world.written() == {first: instant_of(START), second: "2026-01-01T12:01:00Z"}
+    world.now = 120.0
     assert world.ask(one) == "eci"
 
 
@@ -223,6 +222,88 @@ def test_what_the_pod_says_already_is_kept_beside_a_new_wait() -> None:
     mark = json.dumps({first: begun})
     world.ask(world.put("one", annotations={WAITING_ANNOTATION: mark}))
     assert world.written() == {first: begun, second: "2026-01-01T12:00:00Z"}
+
+
+# --- when a wait begins ---------------------------------------------------------------------------
+
+
+NO_CLAIM = 'Unschedulable: 0/2 nodes are available: persistentvolumeclaim "model" not found.'
+NO_NODE = "Unschedulable: 0/2 nodes are available: 2 Insufficient cpu."
+
+
+def test_time_at_a_maximum_is_no_wait() -> None:
+    policy = ack_policy({**PREPAID, "max": 1}, {**ECI, "max": 1}, whenTryNextUnits=TIMED)
+    world = Timed(policy)
+    for number, unit in enumerate(policy.units):
+        marks = {POLICY_ANNOTATION: str(policy.key), UNIT_ANNOTATION: unit.identity}
+        world.put(f"there-{number}", node="vk", annotations=marks)
+    three = world.put("three", since=instant_of(START))
+    world.ask(three)
+    world.now = 30.0
+    refused = world.put(
+        "three", since=instant_of(START), refusal="Unschedulable: eci is at its max"
+    )
+    world.delete("there-0")
+    world.delete("there-1")
+    assert world.ask(refused) == "waits for ecs until 2026-01-01T12:01:30Z"
+
+
+def test_a_wait_begins_anew_after_the_unit_was_at_its_limit() -> None:
+    policy = ack_policy({**PREPAID, "max": 1}, {**ECI, "max": 0}, whenTryNextUnits=TIMED)
+    world = Timed(policy)
+    first, second = world.put("first"), world.put("second")
+    assert world.ask(second) == "waits for ecs until 2026-01-01T12:01:00Z"
+    world.cluster.put_node(node("pre", pool="prepaid"))
+    assert world.ask(first, "pre") == "ecs"
+    assert world.nudged() == ["second"], "it waits for no node of this unit any more"
+    assert world.ask(second) == "eci is at its max of 0"
+    mark = json.dumps({policy.units[0].identity: instant_of(START)})
+    # The annotation may still be there: it was written before.
+    second = world.put("second", annotations={WAITING_ANNOTATION: mark})
+    world.now = 40.0
+    world.delete("first")
+    assert world.ask(second) == "waits for ecs until 2026-01-01T12:01:40Z"
+    assert world.written() == {policy.units[0].identity: "2026-01-01T12:00:40Z"}
+
+
+def test_a_wait_that_is_over_is_taken_out_of_the_annotation() -> None:
+    policy = ack_policy({**PREPAID, "max": 1}, {**ECI, "max": 0}, whenTryNextUnits=TIMED)
+    world = Timed(policy)
+    mark = json.dumps({policy.units[0].identity: instant_of(START)})
+    second = world.put("second", annotations={WAITING_ANNOTATION: mark})
+    world.cluster.put_node(node("pre", pool="prepaid"))
+    world.ask(world.put("first"), "pre")
+    world.ask(second)
+    assert world.written() == {}
+    world.cluster.attempts.wrote("second", "{}")
+    world.ask(world.put("second", annotations={WAITING_ANNOTATION: "{}"}))
+    assert world.cluster.attempts.unwritten() == []
+
+
+def test_no_wait_begins_for_a_pod_that_cannot_be_scheduled_at_all() -> None:
+    policy = timed()
+    world = Timed(policy)
+    late = world.put("late", refusal=NO_CLAIM, since=instant_of(START))
+    world.put("gated", has_other_gates=True, refusal="SchedulingGated: gated")
+    assert world.cluster.attempts.unwritten() == []
+    world.now = 28.0
+    assert world.ask(late) == "waits for ecs until 2026-01-01T12:01:28Z"
+
+
+def test_a_wait_begins_though_no_node_at_all_is_feasible() -> None:
+    policy = timed()
+    world = Timed(policy)
+    world.put("one", refusal=NO_NODE)
+    assert world.written() == {policy.units[0].identity: instant_of(START)}
+    world.now = 60.0
+    assert world.ask(world.put("one", refusal=NO_NODE)) == "eci"
+
+
+def test_a_wait_behind_our_own_gate_begins_when_the_pod_is_created() -> None:
+    policy = timed()
+    world = Timed(policy)
+    world.put("one", has_crowd_gate=True)
+    assert world.written() == {policy.units[0].identity: instant_of(START)}
 
 
 # --- slots that fields bring ----------------------------------------------------------------------

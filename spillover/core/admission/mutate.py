@@ -35,6 +35,8 @@ class AdmittedPod:
     node_selector: Mapping[str, str]
     node: str = ""
     """The node that the pod is created on, or "" for a pod that a scheduler must place."""
+    has_given_node: bool = False
+    """A DaemonSet or a kubelet makes the pod for one node."""
     gates: Sequence[str] = ()
     """Names of the pod's scheduling gates."""
 
@@ -88,9 +90,10 @@ def admit(
 ) -> PodChanges:
     """The changes of a new pod. `policy` is the oldest policy that selects the pod. `is_crowded`:
     many pods of its namespace wait (see `spillover.core.cache.crowds`)."""
+    if pod.has_given_node:
+        return PodChanges(scheduler=None, labels={})
     may_ask = _may_ask(namespace, defaults)
-    agreed = _agreed(policy)
-    labels = {**agreed, **pod.labels}
+    labels = {**_agreed(policy), **pod.labels}
     asks = asks_for_serverless(labels, defaults.serverless_labels)
     if asks and (may_ask or policy is not None):
         set_by_units = _keys_of_units(policy)
@@ -121,6 +124,24 @@ def admit(
 def _may_ask(namespace: NamespaceMarks, defaults: AdmissionDefaults) -> bool:
     wanted = defaults.serverless_namespaces
     return wanted is None or namespace.labels.get(wanted[0]) == wanted[1]
+
+
+def asked_by_namespace(
+    pod: AdmittedPod, namespace: NamespaceMarks, defaults: AdmissionDefaults
+) -> dict[str, str]:
+    """The labels with which the namespace asks for serverless capacity for a pod that no policy
+    selects. Empty if the pod has a value for one of these labels itself, has a node, or has a
+    scheduler that is not ours."""
+    decided = pod.node or pod.has_given_node or not _may_ask(namespace, defaults)
+    is_placed_here = pod.scheduler in _UNROUTED or pod.scheduler in defaults.schedulers
+    says_itself = any(key in pod.labels for key, _ in defaults.serverless_labels)
+    if decided or says_itself or not is_placed_here:
+        return {}
+    return {
+        key: value
+        for key, value in namespace.labels.items()
+        if (key, value) in defaults.serverless_labels
+    }
 
 
 def json_patch(

@@ -9,9 +9,19 @@ from pydantic import BaseModel
 
 from spillover.api import ack, vke
 from spillover.api.resourcepolicy import parse
-from spillover.core.cache.binding_plan import ACS_LABELS
+from spillover.core.model.conventions import AUTOSCALER_LABELS
 from spillover.core.model.nodes import NodeIndex
 from spillover.core.model.policy import LoadedPolicy, NodeKind, NodePool, Policy, Unit
+from spillover.core.model.selectors import Operator, Requirement, includes
+
+_AUTOSCALED = (
+    NodePool(NodeKind.ELASTIC),
+    *(
+        NodePool(NodeKind.REAL, (Requirement(key, Operator.EXISTS),))
+        for key in sorted(AUTOSCALER_LABELS)
+    ),
+)
+"""The nodes that an autoscaler may have added."""
 
 MOST_WARNINGS = 20
 """The API server cuts off warnings beyond 4,096 characters in total."""
@@ -25,14 +35,14 @@ def doubts(
 ) -> list[str]:
     """Warnings about a valid policy. `peers` are the other policies of its namespace."""
     members = {pool: nodes.members(pool) for pool in {unit.pool for unit in policy.units}}
-    elastic = nodes.members(NodePool(NodeKind.ELASTIC))
+    autoscaled = any(map(nodes.members, _AUTOSCALED))
     found = chain(
         _unknown_fields(raw, policy.key.group),
-        _overlaps(policy, peers),
+        _selector_doubts(policy, peers),
         (
             f"{path}: {doubt}"
             for path, unit in _paths(policy)
-            for doubt in _unit_doubts(unit, policy, members[unit.pool], elastic)
+            for doubt in _unit_doubts(unit, policy, members[unit.pool], autoscaled=autoscaled)
         ),
     )
     return list(islice(found, MOST_WARNINGS))
@@ -77,17 +87,6 @@ def _running(before: LoadedPolicy, status: Mapping[str, Any] | None) -> dict[str
     return {unit.identity: there.assigned for unit, there in units}
 
 
-def keys_set_by(policies: Iterable[LoadedPolicy]) -> dict[str, str]:
-    """The label keys that policies give to pods, each with the name of one such policy."""
-    return {
-        key: policy.key.name
-        for policy in policies
-        if isinstance(policy, Policy)
-        for unit in policy.units
-        for key in (*unit.pod_labels, *(ACS_LABELS if unit.defaults_of_acs else ()))
-    }
-
-
 def _pods(count: int) -> str:
     return f"{count} pod" if count == 1 else f"{count} pods"
 
@@ -98,26 +97,38 @@ def _paths(policy: Policy) -> Iterator[tuple[str, Unit]]:
         yield f"spec.{units}[{index}]", unit
 
 
-def _unit_doubts(unit: Unit, policy: Policy, members: Set[str], elastic: Set[str]) -> Iterator[str]:
+def _unit_doubts(
+    unit: Unit, policy: Policy, members: Set[str], *, autoscaled: bool
+) -> Iterator[str]:
     limit = "max" if policy.key.group == ack.GROUP else "maxReplicas"
     if unit.max == 0:
         yield f"{limit} 0 admits no pod"
     if not members:
         yield "no node belongs to it now"
-    scales = unit.pool.kind is NodeKind.ELASTIC or bool(members & elastic)
-    if unit.patience_seconds and not scales:
-        yield "pods wait for nodes here, and no autoscaler manages any of its nodes"
+    if unit.patience_seconds and not _may_scale(unit, autoscaled=autoscaled):
+        yield "pods wait for nodes here, and no node of the cluster has a label of an autoscaler"
 
 
-def _overlaps(policy: Policy, peers: Iterable[LoadedPolicy]) -> Iterator[str]:
+def _may_scale(unit: Unit, *, autoscaled: bool) -> bool:
+    return (
+        autoscaled
+        or unit.pool.kind is NodeKind.ELASTIC
+        or any(each.key in AUTOSCALER_LABELS for each in unit.pool.requirements)
+    )
+
+
+def _selector_doubts(policy: Policy, peers: Iterable[LoadedPolicy]) -> Iterator[str]:
+    if not policy.selector:
+        yield "spec.selector: is empty: the policy has every pod of its namespace"
     for peer in peers:
-        shared = policy.selector.keys() & peer.selector.keys()
-        if peer.key != policy.key and all(
-            policy.selector[key] == peer.selector[key] for key in shared
-        ):
+        # Selectors of which neither contains the other may well have no pod in common.
+        overlaps = includes(policy.selector, peer.selector) or includes(
+            peer.selector, policy.selector
+        )
+        if peer.key != policy.key and overlaps:
             yield (
-                f"spec.selector: {peer.key} may select the same pods;"
-                " the older of the two has all of them"
+                f"spec.selector: {peer.key} selects some of the same pods;"
+                " the older of the two has all of these"
             )
 
 

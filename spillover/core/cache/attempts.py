@@ -1,7 +1,7 @@
 """What earlier answers for a waiting pod have started: timed waits and preemption attempts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cachetools import LRUCache
 
@@ -56,12 +56,19 @@ class Attempts:
         """The pod has waited for nodes of the unit since the time `since`."""
         entry = self._entry(pod)
         entry.history = entry.history.with_wait(unit, since)
-        said = set(entry.history.waits) <= set(waits_of(pod))
-        if not said and entry.written != self._value(entry):
-            self._unwritten[pod.uid] = None
+        self._to_be_written(entry)
+
+    def end_wait(self, pod: Pod, unit: str) -> None:
+        """The unit is at a limit. The pod's next wait for nodes of the unit begins anew."""
+        known = self._entries.get(pod.uid)
+        waits = {*dict(waits_of(pod)), *(dict(known.history.waits) if known is not None else ())}
+        if unit in waits and (known is None or unit not in known.history.ended):
+            entry = self._entry(pod)
+            entry.history = entry.history.without_wait(unit)
+            self._to_be_written(entry)
 
     def unwritten(self) -> list[tuple[Pod, str]]:
-        """Pods whose annotation lacks a wait, each with the value to write."""
+        """Pods whose annotation lacks a wait or has one too many, each with the value to write."""
         now = self._clock()
         found = []
         for uid in list(self._unwritten):
@@ -98,7 +105,7 @@ class Attempts:
         unit."""
         entry = self._entry(pod)
         history = entry.history
-        entry.history = History(history.waits, history.tried | {unit}, history.nominated)
+        entry.history = replace(history, tried=history.tried | {unit})
         entry.trying = (unit, self._clock())
 
     def trying(self, uid: str) -> str:
@@ -134,7 +141,19 @@ class Attempts:
         entry.pod = pod
         return entry
 
+    def _to_be_written(self, entry: _Entry) -> None:
+        there = dict(waits_of(entry.pod))
+        said = set(entry.history.waits) <= set(there.items())
+        if said and not entry.history.ended & there.keys():
+            self._unwritten.pop(entry.pod.uid, None)
+        elif entry.written != self._value(entry):
+            self._unwritten[entry.pod.uid] = None
+
     @staticmethod
     def _value(entry: _Entry) -> str:
-        """The annotation's value: the waits that the pod has already, and ours."""
-        return written({**dict(waits_of(entry.pod)), **dict(entry.history.waits)}.items())
+        """The annotation's value: the waits that the pod has already, without those that have
+        ended, and ours."""
+        there = {
+            unit: since for unit, since in waits_of(entry.pod) if unit not in entry.history.ended
+        }
+        return written({**there, **dict(entry.history.waits)}.items())

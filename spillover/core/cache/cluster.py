@@ -1,30 +1,38 @@
 """All inputs of a decision: pods, nodes, policies, workloads, the ledger, and the waiting pods. The
 watches keep them up to date."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 from spillover.api.partial import Identity
 from spillover.core.cache.attempts import Attempts
 from spillover.core.cache.dirty import DirtySet
 from spillover.core.cache.edits import Edits, PolicyEdits
+from spillover.core.cache.kept_labels import KeptLabels
 from spillover.core.cache.ledger import NOWHERE, Ledger, Slot
 from spillover.core.cache.policy_counts import PolicyCounts
 from spillover.core.cache.policy_index import Home, PolicyIndex, counted, home_of
 from spillover.core.cache.priorities import Priorities
 from spillover.core.cache.refusals import Refusals
 from spillover.core.cache.serverless import ServerlessPolicies
+from spillover.core.cache.slot_numbers import SlotNumbers
 from spillover.core.cache.term import Term
 from spillover.core.cache.unschedulable import DEFAULT_BOUNDS, Bounds, UnschedulablePods
 from spillover.core.decision.demand import Demand, History, demand_of, group_of
 from spillover.core.decision.limits import LedgerView
-from spillover.core.decision.placement import ClusterView
+from spillover.core.decision.outcomes import AtMax, Passed, Stay, Waiting
+from spillover.core.decision.placement import ClusterView, assign_unit
 from spillover.core.model.conventions import NodeConventions
 from spillover.core.model.nodes import Node, NodeIndex
 from spillover.core.model.pods import POLICY_ANNOTATION, Pod, attributed, unreadable_pod
 from spillover.core.model.policy import LoadedPolicy, Policy, PolicyKey, UnitKey
 from spillover.core.model.selectors import includes
 from spillover.core.model.workloads import Workload, Workloads
+
+_MOST_PODS_AT_ONCE = 200
+"""An edit of a policy in a namespace with at most so many pods is taken in at once."""
+_STEP = 25
+"""Pods that one step of an edit counts anew."""
 
 
 class ClusterCache:
@@ -60,8 +68,15 @@ class ClusterCache:
         self._pods_by_namespace: dict[str, set[str]] = {}
         self._pods_by_node: dict[str, set[str]] = {}
         self._priorities = Priorities()
+        # Waiting pods whose hard topology spread honors taints, and those of them to look at.
+        self._spreading: dict[str, None] = {}
+        self._untolerated: dict[str, None] = {}
         self.refusals = Refusals(wall_clock, jitter)
-        self.edits = PolicyEdits(self._take_in_edits, self._look_at_policies, clock)
+        self.kept_labels = KeptLabels()
+        self.slot_numbers = SlotNumbers()
+        self.edits = PolicyEdits(
+            self._take_in_edits, self._is_quick_to_edit, self._look_at_policies, clock
+        )
 
     # --- what the watches show ------------------------------------------------------------------
 
@@ -94,6 +109,7 @@ class ClusterCache:
         if self.nodes.put(node):
             self._account_all(self._pods_by_node.get(node.name, ()))
             self._recount_flights()
+        self._untolerated |= dict.fromkeys(self._spreading)
         self.waiting.nodes_changed()
 
     def drop_node(self, name: str) -> None:
@@ -122,7 +138,8 @@ class ClusterCache:
     def put_namespace(self, name: str, labels: Mapping[str, str]) -> None:
         """The labels decide whether pods of the namespace may ask for serverless capacity."""
         if self._serverless.put_namespace(name, labels):
-            self.waiting.policies_changed(name, self.equivalence_of)
+            for _ in self.waiting.policies_changed(name, self.equivalence_of):
+                pass
             self.ledger.release_namespace(name)
             self._account_all([pod.uid for pod in self.pods_of(name)])
 
@@ -147,6 +164,8 @@ class ClusterCache:
             before = self._desired(self._with_ratio(workload.namespace))
             self.workloads.drop(uid)
             self._desired_changed(workload.namespace, before)
+            for key in self.kept_labels.forget_controller(workload.namespace, uid):
+                self.dirty.policy(key)
 
     def keep_workloads(self, kind: str, listed: Set[str]) -> None:
         """Drop the workloads of a kind that are not in a complete list."""
@@ -185,6 +204,7 @@ class ClusterCache:
         self.term.begin(epoch)
         self.dirty.begin((policy.key for policy in self.policies.all()), self._pods)
         for pod in self._pods.values():
+            self._note_refusal(pod, self.policy_of(pod))
             if pod.is_gated:
                 self.waiting.gated(pod, self.equivalence_of)
             elif pod.is_refused and self.is_ours(pod):
@@ -198,6 +218,8 @@ class ClusterCache:
         self.ledger.release_all()
         self.waiting.clear()
         self.refusals.clear()
+        self.kept_labels.clear()
+        self.slot_numbers.clear()
 
     def doubt(self, pod: Pod) -> None:
         """An earlier leader may still bind the pod, at this version, under any policy that this
@@ -239,9 +261,17 @@ class ClusterCache:
 
     def policy_of(self, pod: Pod) -> LoadedPolicy | None:
         """The oldest policy that selects the pod, valid or not. If there is none: the implicit
-        policy of pods that ask for serverless capacity."""
+        policy of pods that ask for serverless capacity. None for a pod with a given node."""
+        if pod.has_given_node:
+            return None
         found = self.policies.for_pod(pod.namespace, pod.labels)
         return found or self._serverless.for_pod(pod.namespace, pod.labels)
+
+    def selecting(self, pod: Pod) -> Sequence[LoadedPolicy]:
+        """All policies that select the pod, the oldest first."""
+        if pod.has_given_node:
+            return ()
+        return self.policies.selecting(pod.namespace, pod.labels)
 
     def admits_known(self, uid: str) -> bool:
         """Whether a pod may be placed in this term yet. True for an unknown pod."""
@@ -255,8 +285,38 @@ class ClusterCache:
 
     def demand_of(self, pod: Pod) -> Demand:
         """What a decision reads of a waiting pod."""
-        policy = self.policy_of(pod)
-        return demand_of(pod, policy, self.history_of(pod, policy))
+        return self.demand_under(pod, self.policy_of(pod))
+
+    def demand_under(self, pod: Pod, policy: LoadedPolicy | None) -> Demand:
+        """The same for a known policy of the pod."""
+        return demand_of(
+            pod,
+            policy,
+            self.history_of(pod, policy),
+            untolerated=bool(self.lacking_tolerations(pod, policy)),
+        )
+
+    def lacking_tolerations(self, pod: Pod, policy: LoadedPolicy | None) -> frozenset[str]:
+        """The keys of the taints that the pod must tolerate so that kube-scheduler counts the
+        virtual nodes of the policy's units as domains of the pod's hard topology spread."""
+        if not pod.spreads_by_taints or not isinstance(policy, Policy):
+            return frozenset()
+        pools = {unit.pool for unit in policy.units if unit.virtual}
+        wanted = (self.nodes.provider_taints(pool, pod.tolerations) for pool in pools)
+        return frozenset().union(*wanted) - pod.given_tolerations
+
+    def take_untolerated(self) -> list[tuple[Pod, frozenset[str]]]:
+        """The waiting pods that lack tolerations for their topology spread, with the keys of the
+        taints, as far as these pods have changed since the last call."""
+        pods = [pod for uid in self._untolerated if (pod := self._pods.get(uid)) is not None]
+        self._untolerated.clear()
+        found = ((pod, self.lacking_tolerations(pod, self.policy_of(pod))) for pod in pods)
+        return [(pod, keys) for pod, keys in found if keys and pod.is_waiting]
+
+    def still_untolerated(self, uid: str) -> None:
+        """The tolerations could not be written: the next call of `take_untolerated` returns the
+        pod again."""
+        self._untolerated[uid] = None
 
     def is_ours(self, pod: Pod) -> bool:
         """Whether our scheduler places the pod."""
@@ -271,8 +331,7 @@ class ClusterCache:
 
     def home_of(self, pod: Pod) -> Home:
         """The policy and unit that a bound pod belongs to, even if the pod does not count there."""
-        selected_by = self.policies.for_pod(pod.namespace, pod.labels)
-        return self._home(pod, selected_by)
+        return self._home(pod, self.policies.for_pod(pod.namespace, pod.labels))
 
     def pods_of(self, namespace: str) -> list[Pod]:
         return [self._pods[uid] for uid in self._pods_by_namespace.get(namespace, ())]
@@ -284,6 +343,15 @@ class ClusterCache:
             for pod in self.pods_of(unit.policy.namespace)
             if pod.node and not pod.finished and self.counts_under(pod) == unit
         ]
+
+    def note_waits(self, pod: Pod, passed: Iterable[Passed], stays: Stay | None) -> None:
+        """Remembers what a decision says about the pod's timed waits: a wait has begun, or the unit
+        is at a limit, so that a later wait there begins anew."""
+        for verdict in passed:
+            if isinstance(verdict, AtMax) and verdict.unit.waits_for_a_time:
+                self.attempts.end_wait(pod, verdict.unit.identity)
+        if isinstance(stays, Waiting) and stays.since is not None:
+            self.attempts.wait(pod, stays.unit.identity, stays.since)
 
     def history_of(self, pod: Pod, policy: LoadedPolicy | None) -> History:
         history, held = self.attempts.of(pod.uid), self.ledger.held(pod.uid)
@@ -311,6 +379,8 @@ class ClusterCache:
     # --- internal -------------------------------------------------------------------------------
 
     def _home(self, pod: Pod, selected_by: LoadedPolicy | None) -> Home:
+        if pod.has_given_node:
+            return Home(None)
         return home_of(pod, self.policies, self.nodes, selected_by, is_ours=self.is_ours(pod))
 
     def _take_in(self, pod: Pod) -> None:
@@ -331,6 +401,7 @@ class ClusterCache:
         self.attempts.forget(uid)
         self._priorities.forget(uid)
         self.counts.forget(uid)
+        self._settle_spread(uid)
         self.dirty.no_pod(uid)
         if pod is not None:
             _discard(self._pods_by_namespace, pod.namespace, uid)
@@ -338,15 +409,20 @@ class ClusterCache:
             self._count_for_ratio(pod, None)
 
     def _account(self, pod: Pod) -> None:
+        selecting = self.selecting(pod)
+        policy = selecting[0] if selecting else self.policy_of(pod)
         if pod.node or pod.finished or pod.terminating:
             self.waiting.forget(pod.uid)
             self.attempts.forget(pod.uid)
-        elif pod.is_gated and self.term.epoch:
-            self.waiting.gated(pod, self.equivalence_of)
+            self._settle_spread(pod.uid)
         else:
-            self.waiting.seen(pod, self.equivalence_of)
-        selecting = self.policies.selecting(pod.namespace, pod.labels)
-        policy = selecting[0] if selecting else self._serverless.for_pod(pod.namespace, pod.labels)
+            if pod.spreads_by_taints and self.is_ours(pod):
+                self._spreading[pod.uid] = self._untolerated[pod.uid] = None
+            self._note_refusal(pod, policy)
+            if pod.is_gated and self.term.epoch:
+                self.waiting.gated(pod, self.equivalence_of)
+            else:
+                self.waiting.seen(pod, self.equivalence_of)
         home, slot = Home(policy), NOWHERE
         if pod.finished:
             self.ledger.forget(pod.uid)
@@ -365,6 +441,21 @@ class ClusterCache:
             self._priorities.forget(pod.uid)
         self._count_for_ratio(pod, policy if live else None)
 
+    def _settle_spread(self, uid: str) -> None:
+        """The pod no longer waits."""
+        self._spreading.pop(uid, None)
+        self._untolerated.pop(uid, None)
+
+    def _note_refusal(self, pod: Pod, policy: LoadedPolicy | None) -> None:
+        """Begins the timed wait of a pod for which the scheduler has not called filter: no node was
+        feasible, or the pod has our gate. For a pod that cannot be scheduled at all for now, for
+        want of a volume for example, no wait begins."""
+        is_timed = isinstance(policy, Policy) and policy.waits_for_a_time and self.is_ours(pod)
+        if self.term.epoch and is_timed and (pod.is_gated or pod.is_refused_by_nodes):
+            demand = self.demand_under(pod, policy)
+            found = assign_unit(pod.uid, demand, frozenset(), policy, self.view())
+            self.note_waits(pod, found.passed, found.stays)
+
     def _count(self, pod: Pod, home: Home, slot: Slot, selecting: Sequence[LoadedPolicy]) -> None:
         self.dirty.pod(pod.uid)
         if pod.finished or home.policy is None or home.policy.key.is_implicit:
@@ -377,20 +468,24 @@ class ClusterCache:
             # Any change of a waiting pod may change which pods get slots: the order depends on
             # labels, priority and requests.
             self.dirty.policy(home.policy.key)
-        refused = pod.is_refused and self.is_ours(pod)
-        self.counts.see(pod, home, slot, younger, refused=refused)
+        ours = self.is_ours(pod)
+        self.counts.see(pod, home, slot, younger, refused=pod.is_refused and ours, foreign=not ours)
 
     def _account_all(self, uids: Iterable[str]) -> None:
         for uid in uids:
             self._account(self._pods[uid])
 
-    def _take_in_edits(self, namespace: str, edits: Edits) -> None:
+    def _is_quick_to_edit(self, namespace: str) -> bool:
+        return len(self._pods_by_namespace.get(namespace, ())) <= _MOST_PODS_AT_ONCE
+
+    def _take_in_edits(self, namespace: str, edits: Edits) -> Iterator[None]:
         """An edit concerns the pods that the old or the new policy selects, and the pods that the
-        policy has placed."""
+        policy has placed. Yields every few pods: nothing of the namespace is decided meanwhile."""
         selectors: list[Mapping[str, str]] = []
         for key, policy in edits.items():
             before = self.policies.drop(key)
             self.refusals.forget(key)
+            self.kept_labels.forget(key)
             if policy is not None:
                 self.policies.put(policy)
             selectors += [each.selector for each in (before, policy) if each is not None]
@@ -398,7 +493,7 @@ class ClusterCache:
         def concerns(pod: Pod) -> bool:
             return any(includes(pod.labels, selector) for selector in selectors)
 
-        self.waiting.policies_changed(namespace, self.equivalence_of, concerns)
+        yield from self.waiting.policies_changed(namespace, self.equivalence_of, concerns)
         self.ledger.release_namespace(namespace)
         self._recount_flights()
         for pod in self.ledger.doubted():
@@ -409,10 +504,15 @@ class ClusterCache:
             for pod in self.pods_of(namespace)
             if pod.annotations.get(POLICY_ANNOTATION) in placed_by or concerns(pod)
         ]
-        self._account_all(concerned)
+        for index, uid in enumerate(concerned):
+            if uid in self._pods:  # a step may be later than the end of the pod
+                self._account(self._pods[uid])
+            if index % _STEP == _STEP - 1:
+                yield
         for key in edits:
             self.dirty.edited(key)
         self._look_at_policies(namespace)  # the edit may start or end a conflict between policies
+        self.waiting.slots_freed([namespace])
 
     def _look_at_policies(self, namespace: str) -> None:
         for policy in self.policies.of_namespace(namespace):

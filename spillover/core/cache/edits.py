@@ -1,17 +1,20 @@
 """When edits of policies are applied: at once, unless the edits of one namespace would block the
 event loop for all other namespaces.
 
-    edit ──share left──▶ taken in: what that takes is taken from the namespace's share
-      │                       ▲
-      └──none left──▶ pending ┘ share left again: all that are pending at once, each policy as it is
-                                by then
+    edit ──few pods, share left──▶ taken in at once
+      │
+      └──otherwise──▶ pending ──share left──▶ taken in, slice by slice: all that are pending, each
+                                              policy as it is by then
 
-The cost of an edit grows with the number of pods in its namespace. While edits are pending, no pod
-of the namespace is placed. Otherwise a pod could be placed without a policy that is older than the
-pod.
+The cost of an edit grows with the number of pods in its namespace, and is taken from the share of
+the namespace. Between two slices the event loop answers requests. While edits are pending or being
+taken in, no pod of the namespace is placed. Otherwise a pod could be placed without a policy that
+is older than the pod.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from math import inf
+from typing import NamedTuple
 
 from cachetools import LRUCache
 
@@ -28,22 +31,35 @@ TOLD_SECONDS = 60.0
 """The status of the namespace's policies reports a pending edit for this time after the last edit
 that had to wait."""
 _MOST_NAMESPACES = 10_000
+_SLICE_SECONDS = 0.002
+"""After this time a slice ends, at its next step."""
 
 Edits = Mapping[PolicyKey, LoadedPolicy | None]
 """The new value of each policy. None if the policy is gone."""
 
 
+class _TakenIn(NamedTuple):
+    """Edits that are being taken in."""
+
+    namespace: str
+    steps: Iterator[None]
+
+
 class PolicyEdits:
-    """`take_in` is called with a namespace and its edits. `told` is called with each namespace
-    whose `is_over` changes. `clock` returns seconds."""
+    """`take_in` is called with a namespace and its edits, and takes them in step by step.
+    `is_quick` tells whether all steps for a namespace together are quick. `told` is called with
+    each namespace whose `is_over` changes. `clock` returns seconds."""
 
     def __init__(
         self,
-        take_in: Callable[[str, Edits], None],
+        take_in: Callable[[str, Edits], Iterator[None]],
+        is_quick: Callable[[str], bool],
         told: Callable[[str], None],
         clock: Callable[[], float],
     ) -> None:
         self._take_in = take_in
+        self._is_quick = is_quick
+        self._current: _TakenIn | None = None
         self._told = told
         self._clock = clock
         self._pending: dict[str, dict[PolicyKey, LoadedPolicy | None]] = {}
@@ -52,13 +68,12 @@ class PolicyEdits:
         self._over: dict[str, float] = {}
 
     def edit(self, key: PolicyKey, policy: LoadedPolicy | None) -> None:
-        pending = self._pending.get(key.namespace)
-        if pending is not None:
-            pending[key] = policy
-        elif self._share(key.namespace) > 0:
-            self._measured(key.namespace, {key: policy})
-        else:
-            self._pending[key.namespace] = {key: policy}
+        namespace, has_share = key.namespace, self._share(key.namespace) > 0
+        if not self.is_pending(namespace) and has_share and self._is_quick(namespace):
+            self._finish(_TakenIn(namespace, self._take_in(namespace, {key: policy})))
+            return
+        self._pending.setdefault(namespace, {})[key] = policy
+        if not has_share:
             is_news = key.namespace not in self._over
             self._over[key.namespace] = self._clock() + TOLD_SECONDS
             if is_news:
@@ -70,7 +85,9 @@ class PolicyEdits:
         return self._pending.get(key.namespace, {}).get(key)
 
     def is_pending(self, namespace: str) -> bool:
-        return namespace in self._pending
+        """Whether edits of the namespace are pending or being taken in."""
+        is_current = self._current is not None and self._current.namespace == namespace
+        return is_current or namespace in self._pending
 
     def pending_keys(self, group: str) -> set[PolicyKey]:
         return {key for edits in self._pending.values() for key in edits if key.group == group}
@@ -80,30 +97,48 @@ class PolicyEdits:
         return namespace in self._over
 
     def take_in_due(self) -> bool:
-        """Applies the pending edits of one namespace, if a namespace has its share again. Returns
-        whether there may be another such namespace."""
+        """Takes in a slice of the pending edits, if a namespace that has edits has a share left.
+        Returns whether there may be more to take in."""
         now = self._clock()
         for namespace in [each for each, until in self._over.items() if until <= now]:
             del self._over[namespace]
             self._told(namespace)
-        due = next((each for each in self._pending if self._share(each) > 0), None)
-        if due is not None:
-            self._measured(due, self._pending.pop(due))
-        return due is not None
+        if self._current is None:
+            due = next((each for each in self._pending if self._share(each) > 0), None)
+            if due is None:
+                return False
+            self._current = _TakenIn(due, self._take_in(due, self._pending.pop(due)))
+        if self._slice(self._current, _SLICE_SECONDS):
+            self._current = None
+        return True
 
     def take_in_all(self) -> None:
         """Applies all pending edits, without regard to shares: a leader that begins to decide must
         know all policies."""
+        if self._current is not None:
+            self._finish(self._current)
+            self._current = None
         for namespace in list(self._pending):
-            self._measured(namespace, self._pending.pop(namespace))
+            self._finish(
+                _TakenIn(namespace, self._take_in(namespace, self._pending.pop(namespace)))
+            )
 
     def _share(self, namespace: str) -> float:
         left, then = self._left.get(namespace, (BURST_SECONDS, 0.0))
         return min(BURST_SECONDS, left + SHARE * (self._clock() - then))
 
-    def _measured(self, namespace: str, edits: Edits) -> None:
+    def _finish(self, edits: _TakenIn) -> None:
+        self._slice(edits, inf)
+
+    def _slice(self, edits: _TakenIn, seconds: float) -> bool:
+        """Takes in steps for about this time. Returns whether there are no more."""
         begun = self._clock()
-        left = self._share(namespace)
-        self._take_in(namespace, edits)
+        left = self._share(edits.namespace)
+        is_over = True
+        for _ in edits.steps:
+            if self._clock() - begun >= seconds:
+                is_over = False
+                break
         ended = self._clock()
-        self._left[namespace] = (max(-_MOST_DEBT, left - (ended - begun)), ended)
+        self._left[edits.namespace] = (max(-_MOST_DEBT, left - (ended - begun)), ended)
+        return is_over

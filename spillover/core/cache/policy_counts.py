@@ -47,6 +47,8 @@ class _Entry(NamedTuple):
     """The pod's requests of limited resources."""
     own_cost: bool
     """Whether the pod is bound and its deletion cost is not ours."""
+    foreign: bool
+    """Whether another scheduler places the pod. False for a terminating pod."""
     younger: tuple[PolicyKey, ...]
     """Younger policies that also select the pod, but do not apply to it."""
 
@@ -89,6 +91,7 @@ class _Policy:
     unbound: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     own_cost: set[str] = field(default_factory=set)
+    foreign: set[str] = field(default_factory=set)
     members: dict[str, dict[tuple[str, ...], Members]] = field(default_factory=dict)
     older: Counter[PolicyKey] = field(default_factory=Counter)
 
@@ -105,10 +108,18 @@ class PolicyCounts:
         self._policies: dict[PolicyKey, _Policy] = {}
 
     def see(
-        self, pod: Pod, home: Home, slot: Slot, younger: Iterable[LoadedPolicy], *, refused: bool
+        self,
+        pod: Pod,
+        home: Home,
+        slot: Slot,
+        younger: Iterable[LoadedPolicy],
+        *,
+        refused: bool,
+        foreign: bool = False,
     ) -> None:
         """A live pod is now as `pod` shows it. `younger` are the policies that also select the pod
-        and are younger than its own policy. The pod may be under no policy."""
+        and are younger than its own policy. The pod may be under no policy. `foreign`: another
+        scheduler places it."""
         if home.policy is None:
             self.forget(pod.uid)
             return
@@ -119,6 +130,7 @@ class PolicyCounts:
             slot.unit,
             _limited(slot, home.policy),
             has_own_cost(pod.annotations) and bool(pod.node),
+            foreign and not pod.terminating,
             tuple(policy.key for policy in younger),
         )
         before = self._pods.get(pod.uid)
@@ -169,6 +181,14 @@ class PolicyCounts:
         """Uids of bound pods whose deletion cost is not ours."""
         return self._of(policy).own_cost
 
+    def foreign(self, policy: PolicyKey) -> Set[str]:
+        """Uids of the pods that another scheduler places."""
+        return self._of(policy).foreign
+
+    def with_foreign(self) -> list[PolicyKey]:
+        """The policies that have such pods."""
+        return [key for key, counts in self._policies.items() if counts.foreign]
+
     def older(self, policy: PolicyKey) -> list[PolicyKey]:
         """Older policies that apply to pods which this policy also selects."""
         return sorted(self._of(policy).older)
@@ -192,6 +212,8 @@ class PolicyCounts:
             mine.refused.add(uid)
         if entry.own_cost:
             mine.own_cost.add(uid)
+        if entry.foreign:
+            mine.foreign.add(uid)
         if (key := entry.counts_under) is not None:
             members = mine.members.setdefault(key.unit, {}).setdefault(key.group, Members())
             members.pods.add(uid)
@@ -207,7 +229,7 @@ class PolicyCounts:
         kind.pods -= 1
         if not kind.pods:
             del mine.kinds[entry]
-        for uids in (mine.unbound, mine.refused, mine.own_cost):
+        for uids in (mine.unbound, mine.refused, mine.own_cost, mine.foreign):
             uids.discard(uid)
         if (key := entry.counts_under) is not None:
             groups = mine.members[key.unit]

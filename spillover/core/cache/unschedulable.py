@@ -96,6 +96,9 @@ _DECISION_COST = 200
 _UNKNOWN_NAMES = 5_000
 """The names that a decision is charged for if the offered nodes are not known."""
 
+_STEP = 50
+"""Pods that one step of a policy's edit looks at."""
+
 MOST_AT_ONCE = 64
 """Nudges of one round."""
 
@@ -368,10 +371,14 @@ class UnschedulablePods:
         namespace: str,
         class_of: EquivalenceClassOf,
         concerns: Callable[[Pod], bool] = lambda _: True,
-    ) -> None:
-        for waiter in self._of(namespace):
-            if concerns(waiter.pod):
+    ) -> Iterator[None]:
+        """Yields every few pods. Must be continued to the end."""
+        for index, waiter in enumerate(self._of(namespace)):
+            is_there = self._waiters.get(waiter.pod.uid) is waiter
+            if is_there and concerns(waiter.pod):
                 self._renew(waiter, class_of)
+            if index % _STEP == _STEP - 1:
+                yield
         self.slots_freed([namespace])
 
     def nodes_changed(self) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from spillover.api.kubernetes import Toleration
-from spillover.core.decision.wait_annotation import Waits, first_refused, waits_of
+from spillover.core.decision.wait_annotation import Waits, waits_of
 from spillover.core.model.pods import Pod
 from spillover.core.model.policy import LoadedPolicy, Policy, Preempt
 from spillover.core.model.resources import Requests
@@ -26,11 +26,11 @@ class Demand(NamedTuple):
     """A key of matchLabelKeys that the pod lacks, else ""."""
     owner: str = ""
     """Uid of the pod's owner. Set only under a policy with a ratio."""
+    untolerated: bool = False
+    """The pod lacks tolerations without which kube-scheduler leaves virtual nodes out of the
+    domains of the pod's topology spread."""
     waits: Waits = ()
     """The pod's waits so far. Set only under a policy with timed waits."""
-    refused: float | None = None
-    """When the scheduler first found no node for the pod, in seconds since 1970. Set only under a
-    policy with timed waits."""
     priority: int | None = None
     """None for a pod that may not preempt other pods."""
     eager: bool = False
@@ -46,19 +46,33 @@ class History:
     """What earlier decisions started for a waiting pod. Units are named by their identity."""
 
     waits: Waits = ()
+    ended: frozenset[str] = frozenset()
+    """Units that have been at a limit since the pod's wait there began. The annotation may still
+    have the wait."""
     tried: frozenset[str] = frozenset()
     nominated: str = ""
 
     def with_wait(self, unit: str, since: float) -> "History":
         if unit in dict(self.waits):
             return self
-        return replace(self, waits=tuple(sorted((*self.waits, (unit, since)))))
+        waits = tuple(sorted((*self.waits, (unit, since))))
+        return replace(self, waits=waits, ended=self.ended - {unit})
+
+    def without_wait(self, unit: str) -> "History":
+        waits = tuple(each for each in self.waits if each[0] != unit)
+        return replace(self, waits=waits, ended=self.ended | {unit})
 
 
 NO_HISTORY = History()
 
 
-def demand_of(pod: Pod, policy: LoadedPolicy | None, history: History = NO_HISTORY) -> Demand:
+def demand_of(
+    pod: Pod,
+    policy: LoadedPolicy | None,
+    history: History = NO_HISTORY,
+    *,
+    untolerated: bool = False,
+) -> Demand:
     if not isinstance(policy, Policy):
         return Demand(pod.tolerations)
     timed = policy.waits_for_a_time
@@ -70,8 +84,8 @@ def demand_of(pod: Pod, policy: LoadedPolicy | None, history: History = NO_HISTO
         group=group_of(pod, policy),
         missing=next((key for key in policy.match_label_keys if key not in pod.labels), ""),
         owner=pod.owner if policy.has_ratio else "",
-        waits=_merged(history.waits, waits_of(pod), policy) if timed else (),
-        refused=first_refused(pod) if timed else None,
+        untolerated=untolerated,
+        waits=_merged(history, waits_of(pod), policy) if timed else (),
         priority=pod.priority if pod.may_preempt else None,
         eager=eager,
         tried=history.tried if eager else frozenset(),
@@ -84,12 +98,12 @@ def group_of(pod: Pod, policy: Policy) -> tuple[str, ...]:
     return tuple(pod.labels.get(key, "") for key in policy.match_label_keys)
 
 
-def _merged(ours: Waits, written: Waits, policy: Policy) -> Waits:
-    """The waits in units that the policy still has. A wait in memory (`ours`) overrides the
+def _merged(ours: History, written: Waits, policy: Policy) -> Waits:
+    """The waits in units that the policy still has. What is in memory (`ours`) overrides the
     annotation (`written`), because Spillover wrote it there already or will write it."""
     units = {unit.identity for unit in policy.units}
-    known: dict[str, float] = dict(_within(written, units))
-    known.update(_within(ours, units))
+    known: dict[str, float] = dict(_within(written, units - ours.ended))
+    known.update(_within(ours.waits, units))
     return tuple(sorted(known.items()))
 
 

@@ -26,7 +26,13 @@ from spillover.core.decision.outcomes import (
     Verdict,
     Waiting,
 )
-from spillover.core.decision.reasons import UNKNOWN_OWNER, invalid, reasons_by_node, without_label
+from spillover.core.decision.reasons import (
+    UNKNOWN_OWNER,
+    UNTOLERATED_SPREAD,
+    invalid,
+    reasons_by_node,
+    without_label,
+)
 from spillover.core.model.nodes import Names
 from spillover.core.model.policy import InvalidPolicy, LoadedPolicy, NodePool, Policy, Unit, UnitKey
 from spillover.core.model.timestamps import instant_of
@@ -94,10 +100,8 @@ def assign_unit(
         return Assignment(Placement(None, None, usable) if usable else Exhausted())
     if isinstance(policy, InvalidPolicy):
         return Assignment(Blocked(invalid(policy)))
-    if demand.missing:
-        return Assignment(Blocked(without_label(policy, demand)))
-    if demand.owner and not world.workloads.is_known(demand.owner):
-        return Assignment(Blocked(UNKNOWN_OWNER))
+    if obstacle := _obstacle_of_all(demand, policy, world):
+        return Assignment(Blocked(obstacle))
     passed: tuple[Passed, ...] = ()
     for unit in policy.units:
         verdict = evaluate_unit(unit, uid, demand, offered, policy, world)
@@ -150,6 +154,17 @@ def evaluate_unit(
     return NoNode(unit)
 
 
+def _obstacle_of_all(demand: Demand, policy: Policy, world: ClusterView) -> str:
+    """Why no unit is evaluated, or ""."""
+    if demand.untolerated:
+        return UNTOLERATED_SPREAD
+    if demand.missing:
+        return without_label(policy, demand)
+    if demand.owner and not world.workloads.is_known(demand.owner):
+        return UNKNOWN_OWNER
+    return ""
+
+
 def is_first_choice(placement: Placement) -> bool:
     """Whether the pod would get this unit whichever other nodes were offered: every earlier unit is
     at a limit."""
@@ -165,13 +180,11 @@ def is_held(policy: LoadedPolicy | None, stays: Stay | None, passed: Sequence[Pa
 
 
 def _since(unit: Unit, demand: Demand, now: float) -> float:
-    """When the pod's wait in this unit began. A pod's first wait began when the scheduler found no
-    node for the pod, which may have been before the scheduler first called the extender."""
+    """When the pod's wait in this unit began: an earlier decision found room in the unit and no
+    node. Else it begins now."""
     begun = dict(demand.waits).get(unit.identity)
-    if begun is not None:
-        return begun  # even if the clock has been set back since then
-    first = demand.refused if not demand.waits else None
-    return float(int(min(now, first if first is not None else now)))
+    # Even if the clock has been set back since then.
+    return begun if begun is not None else float(int(now))
 
 
 def preemptable_units(

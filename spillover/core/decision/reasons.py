@@ -17,6 +17,11 @@ UNTOLERATED_TAINT = "node(s) had untolerated taint(s)"
 UNKNOWN_NODE = "node(s) not known to Spillover yet"
 UNKNOWN_OWNER = "the replicas that the pod's owner wants are not known to Spillover yet"
 
+UNTOLERATED_SPREAD = (
+    "the pod's topology spread honors taints: it waits until Spillover has given it tolerations of"
+    " the virtual nodes' taints"
+)
+
 _LONGEST_ERROR = 300
 """Most characters of a policy's error in a reason. A reason is sent once for each offered node."""
 
@@ -138,6 +143,31 @@ def _one_by_one(
     for name, told in parts.items():
         found.setdefault(told, set()).add(name)
     return list(found.items())
+
+
+def is_told_in(message: str, policy: LoadedPolicy | None) -> bool:
+    """Whether the scheduler's message for a pod has a reason of Spillover for the policy as it is
+    now. If it has none, the scheduler's own plugins have refused the pod before they asked
+    Spillover, or the message is about another policy."""
+    ours = [UNKNOWN_NODE, UNKNOWN_OWNER]
+    if policy is not None:
+        ours.append(f"ResourcePolicy {policy.key.name}")
+    if isinstance(policy, Policy):
+        ours += [
+            text
+            for unit in policy.units
+            for text in (
+                f"{unit.title} is at its max",
+                f"{unit.title} has no room for",
+                f"{unit.title}: ",
+                f"waits for {unit.title} until",
+                f"waits for nodes of {unit.title}",
+                f"waits for terminating pods of {unit.title}",
+                f"waits for preempted pods to leave {unit.title}",
+                f"may preempt pods of lower priority in {unit.title}",
+            )
+        ]
+    return any(text in message for text in ours)
 
 
 def in_a_crowd(policy: LoadedPolicy | None, rejected: Rejected) -> str:

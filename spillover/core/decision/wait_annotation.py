@@ -38,12 +38,3 @@ def waits_of(pod: Pod) -> Waits:
 def written(waits: Iterable[tuple[str, float]]) -> str:
     """The annotation's value."""
     return json.dumps({unit: instant_of(since) for unit, since in waits}, sort_keys=True)
-
-
-def first_refused(pod: Pod) -> float | None:
-    """When the scheduler first found no node for the pod. For a pod that our gate kept from the
-    scheduler: when the pod was created. The pod's first wait begins then at the latest, because the
-    scheduler does not call filter while no node at all is feasible."""
-    if pod.is_gated:
-        return seconds_of(pod.created)
-    return seconds_of(pod.since) if pod.is_refused else None

@@ -62,6 +62,8 @@ def _readable_selector(spec: object) -> Mapping[str, str]:
     selects and holds back too many pods of its namespace. With too few, pods could go to the wrong
     nodes."""
     selector = spec.get("selector") if isinstance(spec, Mapping) else None
+    if isinstance(selector, Mapping) and isinstance(selector.get("matchLabels"), Mapping):
+        selector = selector["matchLabels"]  # the selector of a workload: see its error
     if not isinstance(selector, Mapping):
         return {}
     return {

@@ -20,6 +20,23 @@ SERVERLESS_LABELS = frozenset({("alibabacloud.com/acs", "true"), ("alibabacloud.
 REGION = "alibabacloud.com/serverless-region-id"
 """The label with which a pod that asks for serverless capacity names its region."""
 
+AUTOSCALER_LABELS = frozenset(
+    {
+        "goatscaler.io/managed",
+        "karpenter.sh/nodepool",
+        "karpenter.sh/capacity-type",
+        "alibabacloud.com/nodepool-id",
+        "eks.amazonaws.com/nodegroup",
+        "alpha.eksctl.io/nodegroup-name",
+        "cloud.google.com/gke-nodepool",
+        "kubernetes.azure.com/agentpool",
+        "tke.cloud.tencent.com/nodepool-id",
+    }
+)
+"""Keys of labels of nodes that an autoscaler may add: goatscaler's and Karpenter's, and those of
+the node groups of clouds, which cluster-autoscaler scales. Nodes that only cluster-autoscaler knows
+have no label of their own."""
+
 
 @dataclass(frozen=True, slots=True)
 class NodeConventions:

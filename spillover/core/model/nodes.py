@@ -255,6 +255,17 @@ class NodeIndex:
             and not tolerated([taint], tolerations)
         )
 
+    def provider_taints(self, pool: NodePool, tolerations: Iterable[Toleration]) -> frozenset[str]:
+        """The keys of the providers' taints of the pool's virtual nodes that a pod with these
+        tolerations does not tolerate."""
+        return frozenset(
+            taint.key
+            for name in self._tainted_members(pool) & self._virtual
+            for taint in self._nodes[name].taints
+            if taint.key in self._conventions.provider_taints
+            and not tolerated([taint], tolerations)
+        )
+
     def _taints(self, name: str, to_virtual_unit: bool) -> Iterable[Taint]:
         taints = self._tainted[name].taints
         if not (to_virtual_unit and self._is_virtual(self._tainted[name])):

@@ -1,5 +1,6 @@
 """What Spillover knows about a pod."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -7,7 +8,7 @@ from spillover.api.kubernetes import PodObject, PodSpec, Toleration, parse_versi
 from spillover.api.partial import Identity
 from spillover.core.model.resources import Requests, pod_requests
 from spillover.core.model.timestamps import AFTER_ALL
-from spillover.core.model.workloads import owner_of
+from spillover.core.model.workloads import controller_of, has_given_node, owner_of
 
 POLICY_ANNOTATION = "spillover.dev/policy"
 """`<group>/<name>` of the policy that placed the pod."""
@@ -24,8 +25,16 @@ CROWD_GATE = "spillover.dev/crowd"
 """The scheduling gate of pods that were created in a crowded namespace: see
 `spillover.core.cache.crowds`."""
 
+_LOOKED_AT_NODES = re.compile(r"nodes are available: [0-9]+ |no nodes available")
+"""kube-scheduler's message counts the nodes for each reason that it found at nodes. It gives no
+number if a PreFilter plugin has refused the pod. Source: k8s.io/kubernetes, framework.FitError."""
+
 _FINISHED = frozenset({"Succeeded", "Failed"})
 
+
+TOLERATED_ANNOTATION = "spillover.dev/tolerations"
+"""Keys of the tolerations that Spillover gave the pod, separated by commas: see
+`spillover.controller.spread_tolerations`. Decisions do not count these tolerations as the pod's."""
 
 EPOCH_ANNOTATION = "spillover.dev/epoch"
 """Epoch of the term in which an extender last swept the pod while the pod was unbound: see
@@ -51,6 +60,7 @@ class Pod:
     finished: bool
     terminating: bool
     tolerations: tuple[Toleration, ...]
+    """Without those that Spillover gave the pod."""
     refusal: str
     """Reason and message of PodScheduled=False, as the scheduler last wrote them."""
     slow_to_bind: bool
@@ -73,6 +83,15 @@ class Pod:
     """The pod's phase is no longer Pending."""
     ready: bool
     """The pod's condition Ready is True."""
+    controller: str = ""
+    """Uid of the pod's controller, of any kind, or ""."""
+    spreads_by_taints: bool = False
+    """A hard topology spread constraint of the pod leaves out the nodes whose taints the pod does
+    not tolerate."""
+    given_tolerations: frozenset[str] = frozenset()
+    """Keys of the taints that the pod tolerates because Spillover gave it the toleration."""
+    has_given_node: bool = False
+    """A DaemonSet or a kubelet made the pod for one node. It is under no policy."""
     has_crowd_gate: bool = False
     has_other_gates: bool = False
     is_moved: bool = False
@@ -99,6 +118,13 @@ class Pod:
         return self.is_waiting and self.refusal.startswith("Unschedulable:")
 
     @property
+    def is_refused_by_nodes(self) -> bool:
+        """The scheduler's last attempt looked for a node and found none. If the pod itself cannot
+        be scheduled for now, for example because a volume claim is missing, the scheduler does not
+        look at nodes."""
+        return self.is_refused and _LOOKED_AT_NODES.search(self.refusal) is not None
+
+    @property
     def is_gated(self) -> bool:
         """The pod waits, and only our gate keeps the scheduler from trying it."""
         return self.is_waiting and self.has_crowd_gate and not self.has_other_gates
@@ -111,6 +137,7 @@ def pod_from_wire(wire: PodObject) -> Pod:
     for field in ("uid", "namespace", "name"):
         if not getattr(metadata, field):
             raise ValueError(f"metadata.{field} is missing")
+    own, given = _tolerations(wire)
     return Pod(
         uid=metadata.uid,
         namespace=metadata.namespace,
@@ -121,7 +148,7 @@ def pod_from_wire(wire: PodObject) -> Pod:
         node=spec.node_name,
         finished=status.phase in _FINISHED,
         terminating=metadata.deletion_timestamp is not None,
-        tolerations=tuple(spec.tolerations or ()),
+        tolerations=own,
         refusal=(
             f"{scheduled.reason}: {scheduled.message}"
             if scheduled is not None and scheduled.status == "False"
@@ -138,8 +165,29 @@ def pod_from_wire(wire: PodObject) -> Pod:
         may_preempt=spec.preemption_policy != "Never",
         started=status.phase not in ("", "Pending"),
         ready=any(c.type == "Ready" and c.status == "True" for c in status.conditions or ()),
+        controller=controller_of(metadata),
+        spreads_by_taints=any(
+            each.when_unsatisfiable == "DoNotSchedule" and each.node_taints_policy == "Honor"
+            for each in spec.topology_spread_constraints or ()
+        ),
+        given_tolerations=given,
+        has_given_node=has_given_node(metadata),
         has_crowd_gate=any(gate.name == CROWD_GATE for gate in spec.scheduling_gates or ()),
         has_other_gates=any(gate.name != CROWD_GATE for gate in spec.scheduling_gates or ()),
+    )
+
+
+def _tolerations(wire: PodObject) -> tuple[tuple[Toleration, ...], frozenset[str]]:
+    """The pod's own tolerations, and the keys of those that Spillover gave it."""
+    every = wire.spec.tolerations or ()
+    text = (wire.metadata.annotations or {}).get(TOLERATED_ANNOTATION, "")
+    if not text:
+        return tuple(every), frozenset()
+    keys = frozenset(text.split(","))
+    given = [each for each in every if each == Toleration(each.key, "Exists") and each.key in keys]
+    return (
+        tuple(each for each in every if each not in given),
+        frozenset(each.key for each in given),
     )
 
 

@@ -3,6 +3,7 @@
 Source: k8s.io/component-helpers/resource, PodRequests; k8s.io/kubernetes, scheduler NodeInfo.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
@@ -17,6 +18,8 @@ resource in whole units."""
 
 _ANY_POD_LEVEL = ("cpu", "memory")
 _HUGEPAGES = "hugepages-"
+_GPU = re.compile(r"gpu|/mig-|/vcuda-")
+"""In the name of a resource, with its domain."""
 
 Amounts = Counter[str]
 
@@ -80,8 +83,9 @@ def written(resource: str, amount: int) -> str:
 
 
 def asks_for_gpu(requests: Requests) -> bool:
-    """Whether a pod requests a GPU of any vendor, such as nvidia.com/gpu or aliyun.com/gpu-mem."""
-    return any("gpu" in name.rpartition("/")[2] and amount for name, amount in requests)
+    """Whether a pod requests a GPU of any vendor or a part of one, such as nvidia.com/gpu,
+    nvidia.com/mig-1g.10gb, gpu.intel.com/i915 or aliyun.com/gpu-mem."""
+    return any(_GPU.search(name) and amount for name, amount in requests)
 
 
 def _all_containers(pod: PodObject, instead: Mapping[str, Mapping[str, str] | None]) -> Amounts:

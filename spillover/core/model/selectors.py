@@ -3,9 +3,11 @@
 Source: k8s.io/component-helpers/scheduling/corev1/nodeaffinity, k8s.io/apimachinery/pkg/labels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+from spillover.api.kubernetes import LabelSelector
 
 
 class Operator(StrEnum):
@@ -45,6 +47,29 @@ class Requirement:
         if number is None or bound is None:
             return False
         return number > bound if self.operator is Operator.GT else number < bound
+
+
+def requirements_of(selector: LabelSelector | None) -> tuple[Requirement, ...]:
+    """The conditions of a workload's selector. Raises ValueError for an unknown operator."""
+    if selector is None:
+        return ()
+    labels = (selector.match_labels or {}).items()
+    return (
+        *(Requirement(key, Operator.IN, (value,)) for key, value in labels),
+        *(
+            Requirement(each.key, Operator(each.operator), tuple(each.values or ()))
+            for each in selector.match_expressions or ()
+        ),
+    )
+
+
+def lost(
+    selector: Iterable[Requirement], before: Mapping[str, str], after: Mapping[str, str]
+) -> frozenset[str]:
+    """The keys of the conditions that `before` meets and `after` does not."""
+    return frozenset(
+        each.key for each in selector if each.matches(before) and not each.matches(after)
+    )
 
 
 def integer(text: str | None) -> int | None:

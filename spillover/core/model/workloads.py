@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from spillover.api.kubernetes import ObjectMeta, WorkloadObject
 from spillover.core.model.policy import PolicyKey
+from spillover.core.model.selectors import Requirement, requirements_of
 
 WORKLOAD_KINDS = ("deployments", "replicasets", "statefulsets")
 """Resources of apps/v1 that have replicas. maxReplicasRatio is a ratio of these replicas."""
@@ -21,9 +22,18 @@ class Workload:
     replicas: int
     owner: str
     """Uid of the workload's own controller, or ""."""
+    name: str = ""
+    selector: tuple[Requirement, ...] = ()
+    """How the workload selects its pods."""
 
 
 _WITH_REPLICAS = frozenset({"Deployment", "ReplicaSet", "StatefulSet"})
+
+MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
+"""An annotation of the object that shows a static pod. The API server accepts it only on a pod that
+is created with a node."""
+
+_WITH_A_GIVEN_NODE = frozenset({"DaemonSet", "Node"})
 
 
 def owner_of(metadata: ObjectMeta) -> str:
@@ -40,6 +50,20 @@ def owner_of(metadata: ObjectMeta) -> str:
     )
 
 
+def controller_of(metadata: ObjectMeta) -> str:
+    """The uid of the object's controller, of any kind, or ""."""
+    return next((each.uid for each in metadata.owner_references or () if each.controller), "")
+
+
+def has_given_node(metadata: ObjectMeta) -> bool:
+    """Whether the pod is made for one given node: by a DaemonSet of any API group, or by a kubelet
+    for a static pod. There is no unit to choose for such a pod."""
+    return MIRROR_ANNOTATION in (metadata.annotations or {}) or any(
+        reference.controller and reference.kind in _WITH_A_GIVEN_NODE
+        for reference in metadata.owner_references or ()
+    )
+
+
 def workload_from_wire(wire: WorkloadObject, kind: str) -> Workload:
     metadata = wire.metadata
     return Workload(
@@ -48,6 +72,8 @@ def workload_from_wire(wire: WorkloadObject, kind: str) -> Workload:
         namespace=metadata.namespace,
         replicas=wire.spec.replicas if wire.spec.replicas is not None else 1,
         owner=owner_of(metadata),
+        name=metadata.name,
+        selector=requirements_of(wire.spec.selector),
     )
 
 

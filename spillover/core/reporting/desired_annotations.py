@@ -1,12 +1,14 @@
 """The annotations that the controller wants on pods: the deletion cost for the order of scale-in,
 and the scale-up delay for pods that no autoscaler should add a node for."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
+from functools import partial
 
 from spillover.core.cache.cluster import ClusterCache
-from spillover.core.cache.deletion_cost import above, cost_changes
+from spillover.core.cache.deletion_cost import above, cost_at, cost_changes, place_of
 from spillover.core.cache.policy_index import Home
 from spillover.core.decision import limits
+from spillover.core.decision.fill_order import FillOrder, fill_order
 from spillover.core.decision.limits import Usage
 from spillover.core.model.pods import ATTRIBUTION, Pod
 from spillover.core.model.policy import Policy, PolicyKey, Unit, UnitKey
@@ -20,6 +22,7 @@ class DesiredAnnotations:
         self._state = state
         self._misplaced: dict[PolicyKey, Set[str]] = {}
         self._held: dict[PolicyKey, Set[str]] = {}
+        self._placed: dict[PolicyKey, Mapping[str, int | None]] = {}
 
     def look(self, key: PolicyKey) -> None:
         """Looks at a policy that has changed or whose pods have changed. Marks the pods whose
@@ -28,11 +31,14 @@ class DesiredAnnotations:
         policy = self._state.policies.get(key)
         misplaced: Set[str] = frozenset()
         held: Set[str] = frozenset()
+        placed: Mapping[str, int | None] = {}
         if isinstance(policy, Policy):
+            placed = self._places(policy)
             misplaced = self._above(policy)
             held = self._held_back(policy)
         self._keep(self._misplaced, key, misplaced)
         self._keep(self._held, key, held)
+        self._keep_places(key, placed)
 
     def wanted(self, pod: Pod) -> dict[str, str | None]:
         """The annotations to write. None removes an annotation. Empty if no change is needed."""
@@ -43,7 +49,8 @@ class DesiredAnnotations:
         home = self._state.home_of(pod)
         misplaced = self._is_misplaced(pod, home)
         moved = {key: pod.annotations.get(key) for key in ATTRIBUTION} if pod.is_moved else {}
-        return {**moved, **cost_changes(pod, home, misplaced), **delay_change(pod, held=False)}
+        costs = cost_changes(pod, home, misplaced, self._cost_of(pod, home))
+        return {**moved, **costs, **delay_change(pod, held=False)}
 
     def why(self, pod: Pod) -> str:
         """The reason for what `wanted` says."""
@@ -58,13 +65,20 @@ class DesiredAnnotations:
             return f"its unit is no more in {home.policy.key}"
         if home.unit is None:
             return f"it is in no unit of {home.policy.key}"
-        above_it = "above the maximum of" if self._is_misplaced(pod, home) else "in"
-        return f"it is {above_it} {home.unit.title} of {home.policy.key}"
+        places = self._placed.get(home.policy.key, {})
+        placed = places.get(pod.uid)
+        is_beyond = pod.uid in places and placed is None
+        if is_beyond or self._is_misplaced(pod, home):
+            return f"it is above the maximum of {home.unit.title} of {home.policy.key}"
+        if placed is not None:
+            return f"it has place {placed} in the fill order of {home.policy.key}"
+        return f"it is in {home.unit.title} of {home.policy.key}"
 
     def clear(self) -> None:
         """Forgets all results: another replica was the leader since."""
         self._misplaced.clear()
         self._held.clear()
+        self._placed.clear()
 
     def _is_held(self, pod: Pod) -> bool:
         policy = self._state.policy_of(pod)
@@ -72,6 +86,45 @@ class DesiredAnnotations:
 
     def _is_misplaced(self, pod: Pod, home: Home) -> bool:
         return home.policy is not None and pod.uid in self._misplaced.get(home.policy.key, ())
+
+    def _cost_of(self, pod: Pod, home: Home) -> int | None:
+        """The cost by the fill order, or None."""
+        places = self._placed.get(home.policy.key) if home.policy is not None else None
+        return cost_at(places[pod.uid]) if places is not None and pod.uid in places else None
+
+    def _keep_places(self, key: PolicyKey, now: Mapping[str, int | None]) -> None:
+        before = self._placed.pop(key, {})
+        if now:
+            self._placed[key] = now
+        for uid in before.keys() | now.keys():
+            if before.get(uid, 0) != now.get(uid, 0):
+                self._state.dirty.pod(uid)
+
+    def _places(self, policy: Policy) -> Mapping[str, int | None]:
+        """The places in the fill order of the bound pods, by uid. None for a pod beyond its unit's
+        maximum. Empty for a policy without a ratio."""
+        slots = self._state.slot_numbers
+        if not policy.has_ratio:
+            slots.forget(policy.key)
+            return {}
+        slots.forget(policy.key, {unit.identity for unit in policy.units})
+        order, found = fill_order(policy), dict[str, int | None]()
+        for index, unit in enumerate(policy.units):
+            groups = self._state.counts.members(policy.key, unit.identity).values()
+            pods = [
+                pod
+                for pod in self._pods(uid for members in groups for uid in members.pods)
+                if not pod.terminating
+            ]
+            numbers = slots.settle(
+                policy.key,
+                unit.identity,
+                pods,
+                self._state.ledger.in_flight,
+                partial(_number_of, order, index),
+            )
+            found |= {uid: order.place(index, number) for uid, number in numbers.items()}
+        return found
 
     def _keep(self, kept: dict[PolicyKey, Set[str]], key: PolicyKey, now: Set[str]) -> None:
         before = kept.pop(key, frozenset[str]())
@@ -83,7 +136,8 @@ class DesiredAnnotations:
     def _above(self, policy: Policy) -> Set[str]:
         found: set[str] = set()
         for unit in policy.units:
-            most = limits.cap(unit, policy, self._state.workloads)
+            # Under a ratio, the fill order tells which pods are above a maximum.
+            most = None if policy.has_ratio else limits.cap(unit, policy, self._state.workloads)
             for members in self._state.counts.members(policy.key, unit.identity).values():
                 if _is_exceeded(unit, most, members.usage()):
                     found |= above(self._pods(members.pods), unit, most)
@@ -106,6 +160,12 @@ class DesiredAnnotations:
     def _pods(self, uids: Iterable[str]) -> list[Pod]:
         found = (self._state.pod(uid) for uid in uids)
         return [pod for pod in found if pod is not None]
+
+
+def _number_of(order: FillOrder, unit: int, pod: Pod) -> int | None:
+    """The number of the pod's slot in the unit with this index, as the pod's cost says."""
+    place = place_of(pod)
+    return order.number(unit, place) if place is not None else None
 
 
 def _is_exceeded(unit: Unit, most: int | None, used: Usage) -> bool:

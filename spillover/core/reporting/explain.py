@@ -19,6 +19,7 @@ from spillover.core.decision.outcomes import (
 )
 from spillover.core.decision.outcomes import Verdict as UnitVerdict
 from spillover.core.decision.placement import ClusterView, assign_unit, evaluate_unit
+from spillover.core.decision.reasons import is_told_in
 from spillover.core.model.pods import Pod
 from spillover.core.model.policy import InvalidPolicy, LoadedPolicy, Policy, Unit, UnitKey
 from spillover.core.model.resources import written
@@ -27,6 +28,7 @@ from spillover.core.model.timestamps import instant_of
 
 TAINTED = "with a taint that the pod does not tolerate"
 FITTING = "fit for the pod"
+GIVEN_NODE = "no policy applies to pods of a DaemonSet and to static pods"
 FLUSH = "at the latest 5 minutes after the scheduler's last try"
 
 
@@ -121,7 +123,7 @@ def explain_policy(cache: ClusterCache, policy: LoadedPolicy) -> PolicyExplanati
     selected = [
         pod
         for pod in cache.pods_of(policy.key.namespace)
-        if includes(pod.labels, policy.selector) and not pod.finished
+        if not pod.finished and not pod.has_given_node and includes(pod.labels, policy.selector)
     ]
     takers = {pod.uid: cache.policy_of(pod) for pod in selected}
     own = [pod for pod in selected if takers[pod.uid] is policy]
@@ -173,20 +175,34 @@ def explain_pod(
     demand, world = cache.demand_of(pod), cache.view()
     offered = frozenset(name for name, why in misfits.items() if why is None)
     found = assign_unit(pod.uid, demand, offered, policy, world)
-    units = _units(cache, pod, demand, policy, offered, misfits, found, world)
     placed = found.outcome if isinstance(found.outcome, Placement) else None
+    refused = placed is not None and pod.is_refused and not is_told_in(pod.refusal, policy)
+    if refused:
+        placed = None
+    walked = () if refused else _walked(found)
+    units = _units(cache, pod, demand, policy, offered, misfits, found, walked, world)
+    outcome = _outcome(pod, policy, demand, found, units)
+    next_try = _next_try(found, policy, demand)
+    if refused:
+        next_try = f"when what the scheduler says has changed; {FLUSH}"
+        outcome = f"not placed: the scheduler finds no node: {_words(pod)}"
     return PodExplanation(
         namespace=pod.namespace,
         pod=pod.name,
         node="",
         policy=str(policy.key) if policy is not None else "",
-        outcome="; but ".join([_outcome(policy, demand, found, units), *hindrances]),
+        outcome="; but ".join([outcome, *hindrances]),
         chosen=_title(policy, placed) if placed is not None else "",
         nodes=tuple(sorted(placed.nodes)) if placed is not None else (),
         units=units,
-        next_try="" if hindrances else _next_try(found, policy, demand),
-        last_word=pod.refusal.partition(": ")[2],
+        next_try="" if hindrances else next_try,
+        last_word=_words(pod),
     )
+
+
+def _words(pod: Pod) -> str:
+    """The scheduler's last message, without its reason."""
+    return pod.refusal.partition(": ")[2]
 
 
 def _bound(cache: ClusterCache, pod: Pod, policy: LoadedPolicy | None) -> PodExplanation:
@@ -196,6 +212,8 @@ def _bound(cache: ClusterCache, pod: Pod, policy: LoadedPolicy | None) -> PodExp
         where = f"bound to {pod.node}, in unit {home.unit.title} of {home.policy.key}"
     elif policy is not None:
         where = f"bound to {pod.node}, which counts in no unit of {policy.key}"
+    elif pod.has_given_node:
+        where = f"bound to {pod.node}; {GIVEN_NODE}"
     else:
         where = f"bound to {pod.node}; no policy selects it"
     return PodExplanation(
@@ -219,6 +237,7 @@ def _title(policy: LoadedPolicy | None, placed: Placement) -> str:
 
 
 def _outcome(
+    pod: Pod,
     policy: LoadedPolicy | None,
     demand: Demand,
     found: Assignment,
@@ -237,7 +256,8 @@ def _outcome(
         case Waiting(reason=reason) | Evicting(reason=reason):
             return reason
     if policy is None:
-        return "not placed: no policy selects it, and no node fits"
+        why = GIVEN_NODE if pod.has_given_node else "no policy selects it"
+        return f"not placed: {why}, and no node fits"
     return f"not placed: {len(units)} of {len(units)} units cannot take it"
 
 
@@ -249,13 +269,14 @@ def _units(
     offered: frozenset[str],
     misfits: Mapping[str, str | None],
     found: Assignment,
+    walked: Sequence[UnitVerdict],
     world: ClusterView,
 ) -> tuple[UnitExplanation, ...]:
     if not isinstance(policy, Policy) or isinstance(found.outcome, Blocked):
         return ()
     reports = []
-    for unit, walked in zip_longest(policy.units, _walked(found)):
-        verdict = walked or evaluate_unit(unit, pod.uid, demand, offered, policy, world)
+    for unit, reached in zip_longest(policy.units, walked):
+        verdict = reached or evaluate_unit(unit, pod.uid, demand, offered, policy, world)
         nodes = _nodes(unit, demand, misfits, world)
         key = UnitKey(policy.key, unit.identity, demand.group)
         reason = verdict.reason if isinstance(verdict, (AtMax, Waiting, Evicting)) else ""
@@ -263,7 +284,7 @@ def _units(
             UnitExplanation(
                 unit=unit.title,
                 verdict=_VERDICTS[type(verdict)],
-                reached=walked is not None,
+                reached=reached is not None,
                 reason=reason,
                 limits=tuple(_limits(unit, policy, key, pod.uid, world)),
                 held_by=tuple(sorted(each.name for each in cache.pods_in(key))),

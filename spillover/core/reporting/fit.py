@@ -1,8 +1,8 @@
 """Which nodes a pod fits on, for explanations to users. The module predicts the answers of the
-scheduler's own plugins, as far as pods and nodes alone determine them. It does not check ports,
-volumes, topology spread and affinity between pods.
+scheduler's own plugins, as far as pods and nodes alone determine them. It does not check volumes,
+resource claims, topology spread and affinity between pods.
 
-Source: k8s.io/kubernetes, plugins NodeUnschedulable, NodeAffinity and NodeResourcesFit.
+Source: k8s.io/kubernetes, plugins NodeUnschedulable, NodeAffinity, NodePorts and NodeResourcesFit.
 """
 
 from collections import Counter
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from spillover.api.kubernetes import (
     ConstrainedPod,
+    ContainerPort,
     NodeCapacity,
     NodeSelectorRequirement,
     NodeSelectorTerm,
@@ -22,6 +23,8 @@ from spillover.core.model.selectors import Operator, Requirement, includes
 
 _UNSCHEDULABLE = Toleration("node.kubernetes.io/unschedulable", "Exists", "", "NoSchedule")
 CORDONED = "cordoned"
+_ANY_IP = "0.0.0.0"  # noqa: S104 - compared with, not bound to
+PORT_TAKEN = "with a host port of the pod taken"
 MISMATCH = "not matched by the pod's node selector or affinity"
 
 
@@ -35,6 +38,34 @@ class Capacity:
     allocatable: Mapping[str, int]
 
 
+Ports = tuple[ContainerPort, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What other pods take of a node."""
+
+    amounts: Mapping[str, int]
+    """Requests, and the number of pods as `pods`."""
+    ports: Ports = ()
+    """Host ports."""
+
+
+NOT_USED = Use({})
+
+
+def host_ports(constraints: ConstrainedPod) -> Ports:
+    """The ports of the node that the pod takes. Sidecars count, other init containers do not."""
+    spec = constraints.spec
+    sidecars = (each for each in spec.init_containers or () if each.restart_policy == "Always")
+    return tuple(
+        port
+        for container in (*(spec.containers or ()), *sidecars)
+        for port in container.ports or ()
+        if port.host_port
+    )
+
+
 def capacity_of(name: str, labels: Mapping[str, str], wire: NodeCapacity) -> Capacity:
     allocatable = wire.status.allocatable or {}
     return Capacity(
@@ -45,28 +76,39 @@ def capacity_of(name: str, labels: Mapping[str, str], wire: NodeCapacity) -> Cap
     )
 
 
-def in_use(pods: Iterable[Pod]) -> dict[str, Amounts]:
-    """The total requests of the unfinished pods on each node, with their number as `pods`."""
-    used: dict[str, Amounts] = {}
-    for pod in pods:
+def in_use(pods: Iterable[tuple[Pod, Ports]]) -> dict[str, Use]:
+    """What the unfinished pods take of each node."""
+    amounts: dict[str, Amounts] = {}
+    ports: dict[str, list[ContainerPort]] = {}
+    for pod, own in pods:
         if pod.node and not pod.finished:
-            there = used.setdefault(pod.node, Counter())
+            there = amounts.setdefault(pod.node, Counter())
             there.update(dict(pod.requests))
             there["pods"] += 1
-    return used
+            ports.setdefault(pod.node, []).extend(own)
+    return {name: Use(there, tuple(ports[name])) for name, there in amounts.items()}
 
 
-def misfit(
-    pod: Pod, constraints: ConstrainedPod, node: Capacity, used: Mapping[str, int] | None
-) -> str | None:
-    """Why the pod does not fit on the node, or None. `used` is what other pods request there. None
-    if that is not known: free capacity is then not checked."""
+def misfit(pod: Pod, constraints: ConstrainedPod, node: Capacity, used: Use | None) -> str | None:
+    """Why the pod does not fit on the node, or None. `used` is what other pods take there. None if
+    that is not known: free capacity and ports are then not checked."""
     if node.cordoned and not any(_tolerates_cordon(each) for each in pod.tolerations):
         return CORDONED
     if not _matches(constraints, node):
         return MISMATCH
-    lacking = _lacking(pod.requests, node, used) if used is not None else []
+    if used is None:
+        return None
+    if any(_conflicts(own, other) for own in host_ports(constraints) for other in used.ports):
+        return PORT_TAKEN
+    lacking = _lacking(pod.requests, node, used.amounts)
     return f"without enough free {', '.join(lacking)}" if lacking else None
+
+
+def _conflicts(one: ContainerPort, other: ContainerPort) -> bool:
+    ips = {port.host_ip or _ANY_IP for port in (one, other)}
+    return (one.protocol, one.host_port) == (other.protocol, other.host_port) and (
+        len(ips) == 1 or _ANY_IP in ips
+    )
 
 
 def _tolerates_cordon(toleration: Toleration) -> bool:

@@ -6,6 +6,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 from typing import Any
 
 from spillover.api import ack
@@ -13,7 +14,7 @@ from spillover.core.cache import crowds
 from spillover.core.cache.cluster import ClusterCache
 from spillover.core.cache.policy_counts import NO_UNIT, UnitCount
 from spillover.core.decision import limits
-from spillover.core.model.policy import InvalidPolicy, LoadedPolicy, Policy, Unit
+from spillover.core.model.policy import InvalidPolicy, LoadedPolicy, Policy, PolicyKey, Unit
 from spillover.core.model.resources import written
 
 UNLIMITED = "∞"
@@ -30,6 +31,37 @@ _CROWDED = (
 
 
 @dataclass(frozen=True, slots=True)
+class Foreign:
+    """Live pods of a policy that another scheduler places."""
+
+    pods: int
+    names: tuple[str, ...]
+    """The first names, in order."""
+    schedulers: tuple[str, ...]
+    """The first schedulers, in order."""
+
+
+def foreign_pods(state: ClusterCache, policy: PolicyKey) -> Foreign:
+    found = [pod for uid in state.counts.foreign(policy) if (pod := state.pod(uid)) is not None]
+    return Foreign(
+        len(found),
+        tuple(nsmallest(_MOST_NAMES, (pod.name for pod in found))),
+        tuple(nsmallest(_MOST_NAMES, {pod.scheduler or "none" for pod in found})),
+    )
+
+
+def foreign_note(foreign: Foreign) -> str:
+    """A text for people about these pods."""
+    pods = "1 pod" if foreign.pods == 1 else f"{foreign.pods} pods"
+    return (
+        f"another scheduler ({', '.join(foreign.schedulers)}) places {pods} of this policy:"
+        f" {_names(foreign.names, foreign.pods)}. Spillover sets schedulerName only when a pod is"
+        " created, if it knows the policy by then, and if neither the user nor another webhook has"
+        " set one"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class UnitReport:
     """How full one unit is."""
 
@@ -43,6 +75,8 @@ class UnitReport:
     """None if there is no maximum, or if the policy has groups."""
     over: int
     """The number of pods above the maximum."""
+    groups: int | None
+    """The number of groups with pods, if the policy has groups (matchLabelKeys)."""
     resources: Mapping[str, tuple[str, str]]
     """Used amount and maximum of each limited resource, as text for users."""
 
@@ -69,6 +103,10 @@ class PolicyReport:
     """Whether many pods of the namespace wait, and some of them are this policy's."""
     refusals: tuple[str, ...]
     """Why the API server has refused bindings."""
+    kept_labels: tuple[str, ...]
+    """Labels of units that pods do not get, each with its unit."""
+    foreign: Foreign
+    """The live pods of the policy that another scheduler places."""
 
     def total(self) -> UnitCount:
         """The count of all bound pods."""
@@ -105,10 +143,19 @@ def report(state: ClusterCache, policy: LoadedPolicy) -> PolicyReport:
         edits_wait=state.edits.is_over(policy.key.namespace),
         is_crowded=state.waiting.crowds.is_crowded(policy.key.namespace)
         and tally.waiting(policy.key) > 0,
+        kept_labels=_kept_labels(state, policy),
+        foreign=foreign_pods(state, policy.key),
         refusals=tuple(state.refusals.reasons(policy.key, (unit.identity for unit in policy.units)))
         if isinstance(policy, Policy)
         else (),
     )
+
+
+def _kept_labels(state: ClusterCache, policy: LoadedPolicy) -> tuple[str, ...]:
+    if not isinstance(policy, Policy):
+        return ()
+    found = ((policy.unit(identity), key) for identity, key in state.kept_labels.of(policy.key))
+    return tuple(f"{key} of {unit.title}" for unit, key in found if unit is not None)
 
 
 def _unit(state: ClusterCache, policy: Policy, unit: Unit) -> UnitReport:
@@ -124,6 +171,7 @@ def _unit(state: ClusterCache, policy: Policy, unit: Unit) -> UnitReport:
         max=most,
         free=max(0, most - pods) if single and most is not None else None,
         over=sum(max(0, each.pods - most) for each in used) if most is not None else 0,
+        groups=len(used) if policy.match_label_keys else None,
         resources={
             name: (written(name, taken[name]), written(name, limit))
             for name, limit in unit.max_resources.items()
@@ -132,12 +180,23 @@ def _unit(state: ClusterCache, policy: Policy, unit: Unit) -> UnitReport:
 
 
 def fill(report_: PolicyReport) -> str:
-    """How full the units are, for example `2/2 eci, 5/∞ ecs`."""
-    return ", ".join(
-        f"{unit.used if unit.max is not None else unit.count.assigned}"
-        f"/{unit.max if unit.max is not None else UNLIMITED} {unit.title}"
-        for unit in report_.units
-    )
+    """How full the units are, for example `2/2 eci, 5/∞ ecs`. With maxResources the resources are
+    told too: `3/∞ ecs (6/8 cpu)`. With matchLabelKeys the limits are those of each group:
+    `4 ecs (at most 2 in each group, 3 groups)`."""
+    return ", ".join(map(_fill, report_.units))
+
+
+def _fill(unit: UnitReport) -> str:
+    pods = unit.used if unit.max is not None else unit.count.assigned
+    limited = unit.max is not None or bool(unit.resources)
+    if unit.groups is not None and limited:
+        most = [str(unit.max)] if unit.max is not None else []
+        most += [f"{limit} {name}" for name, (_, limit) in unit.resources.items()]
+        groups = "1 group" if unit.groups == 1 else f"{unit.groups} groups"
+        return f"{pods} {unit.title} (at most {', '.join(most)} in each group, {groups})"
+    resources = ", ".join(f"{used}/{most} {name}" for name, (used, most) in unit.resources.items())
+    most_pods = unit.max if unit.max is not None else UNLIMITED
+    return f"{pods}/{most_pods} {unit.title}" + (f" ({resources})" if resources else "")
 
 
 def as_wire(report_: PolicyReport, before: Mapping[str, Any], now: str) -> dict[str, Any]:
@@ -211,9 +270,17 @@ def _conditions(report_: PolicyReport) -> Sequence[_Condition]:
         _Condition("Invalid", True, "FieldErrors", errors)
         if errors
         else _Condition("Invalid", False, "Valid", ""),
-        _Condition("Conflict", True, "SamePods", f"these are older and win: {_names(older)}")
+        _Condition(
+            "Conflict", True, "SamePods", f"these are older and win: {_names(older, len(older))}"
+        )
         if older
         else _Condition("Conflict", False, "NoConflict", ""),
+        _Condition("PodsNotRouted", True, "OtherScheduler", foreign_note(report_.foreign))
+        if report_.foreign.pods
+        else _Condition("PodsNotRouted", False, "AllRouted", ""),
+        _Condition("LabelsKept", True, "SelectedByController", _kept(report_.kept_labels))
+        if report_.kept_labels
+        else _Condition("LabelsKept", False, "AllWritten", ""),
         _Condition("OwnDeletionCost", True, "SetByUser", _own_cost(own))
         if own
         else _Condition("OwnDeletionCost", False, "NoneSet", ""),
@@ -232,12 +299,19 @@ def _conditions(report_: PolicyReport) -> Sequence[_Condition]:
 def _own_cost(names: Sequence[str]) -> str:
     return (
         "these pods have a pod-deletion-cost that Spillover did not write: it stays, and scale-in"
-        f" follows it: {_names(names)}"
+        f" follows it: {_names(names, len(names))}"
     )
 
 
-def _names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+def _kept(labels: Sequence[str]) -> str:
+    return (
+        "these labels of units are not written to some pods, because the pods' controllers select"
+        f" by them and would create new pods without end: {_names(labels, len(labels))}"
+    )
+
+
+def _names(names: Sequence[str], count: int) -> str:
+    more = f" and {count - _MOST_NAMES} more" if count > _MOST_NAMES else ""
     return ", ".join(names[:_MOST_NAMES]) + more
 
 
