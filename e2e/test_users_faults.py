@@ -64,7 +64,7 @@ def explained(scene: Scene, kind: str, name: str) -> Object:
         timeout=60,
         check=True,
     )
-    found: Object = json.loads(ended.stdout)
+    found: Object = json.loads(ended.stdout)[kind]
     return found
 
 
@@ -303,14 +303,16 @@ def test_f4_a_daemon_set_takes_no_slot_and_runs_everywhere(scene: Scene, slack: 
         each["metadata"]["name"] for each in pods if each["metadata"]["labels"]["app"] == "agent"
     )
     assert "DaemonSet" in explained(scene, "pod", name)["outcome"]
-    scene.cluster.kubectl("delete", "daemonset", "agent", "-n", scene.namespace)
 
 
 # --- F5: explain ----------------------------------------------------------------------------------
 
 
 def test_f5_explain_gives_the_reason_of_other_plugins(scene: Scene, slack: float) -> None:
-    scene.add_nodes(node("p1", labels={"pool": "prepaid"}), virtual_node("vk"))
+    nodes = [node("p1", labels={"pool": "prepaid"}), virtual_node("vk")]
+    for each in nodes:
+        each["metadata"]["labels"]["kubernetes.io/hostname"] = each["metadata"]["name"]
+    scene.add_nodes(*nodes)
     scene.add(ack(scene, PREPAID, {"resource": "eci", "max": 5}))
     term = {
         "topologyKey": "kubernetes.io/hostname",

@@ -58,7 +58,13 @@ class Scene:
 def clear(cluster: Cluster, namespace: str) -> None:
     """Pods on nodes that nobody keeps would stay Terminating for ever: forced."""
     cluster.kubectl(
-        "delete", "deployments", "--all", "-n", namespace, "--cascade=foreground", "--wait=false"
+        "delete",
+        "deployments,daemonsets",
+        "--all",
+        "-n",
+        namespace,
+        "--cascade=foreground",
+        "--wait=false",
     )
     cluster.kubectl("delete", "pods", "--all", "-n", namespace, "--force", "--wait=false")
 
