@@ -383,6 +383,14 @@ def test_f6_slices_of_gpus_and_other_vendors_are_gpus(scene: Scene, slack: float
 def test_f9_a_label_with_the_same_value_is_no_warning(scene: Scene) -> None:
     unit = {"resource": "ecs", "podLabels": {"app": "app"}}
     scene.add(ack(scene, unit, {"resource": "eci"}))
+    # The webhook warns of the other policy's label: by then it knows both.
+    other = {"resource": "ecs", "podLabels": {"tier": "base"}}
+    scene.add(ack(scene, other, name="other", selector={"app": "other"}))
+    deadline = time.monotonic() + 30
+    labels = {"app": "other", "tier": "any"}
+    while "the label tier" not in applied(scene, workload("Deployment", "o", labels, replicas=0)):
+        assert time.monotonic() < deadline, "no warning at all"
+        scene.cluster.kubectl("delete", "deployment", "o", "-n", scene.namespace)
     said = applied(scene, workload("Deployment", "w", {"app": "app"}, replicas=0))
     assert "Warning" not in said
 

@@ -75,7 +75,7 @@ def background_tasks(
             {
                 "rounds": reconciler.run,
                 "events": recorder.run,
-                "spread tolerations": SpreadTolerations(cache, session, random).run,
+                "spread tolerations": SpreadTolerations(cache, session, random, clock).run,
                 "unrouted pods": UnroutedPods(cache, session, _now).run,
                 "unreadable objects": UnreadableObjects(watches, recorder).run,
             },

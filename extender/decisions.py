@@ -11,6 +11,7 @@ from spillover.controller.objects import of_pod, of_policy
 from spillover.controller.recorder import REPEAT_SECONDS, Recorder
 from spillover.core.cache.binding_plan import BindingPlan
 from spillover.core.decision.outcomes import Rejected, because
+from spillover.core.decision.reasons import NOT_FIRST_CHOICE
 from spillover.core.model.pods import Pod
 from spillover.core.model.policy import LoadedPolicy
 from spillover.core.reporting.decision_events import (
@@ -19,7 +20,6 @@ from spillover.core.reporting.decision_events import (
     on_policy_bound,
     on_policy_rejected,
 )
-from spillover.core.scheduler import NOT_FIRST_CHOICE
 
 MOST_PODS = 100_000
 

@@ -6,6 +6,7 @@ our scheduling gate.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from spillover.controller.audit import audit
@@ -21,6 +22,20 @@ _LOOK_SECONDS = 0.25
 """A retry by the scheduler itself within this time makes the nudge unnecessary."""
 
 
+_WRITES_OF_A_NAMESPACE = 4
+"""Writes at once to pods of one namespace: a half of the writer's."""
+
+
+@dataclass(slots=True)
+class _Turn:
+    """The writes to the pods of one namespace."""
+
+    room: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(_WRITES_OF_A_NAMESPACE)
+    )
+    users: int = 0
+
+
 class Nudger:
     """Writes the nudges that are due. `now` returns the time of the wall clock."""
 
@@ -30,14 +45,27 @@ class Nudger:
         self._scheduler = scheduler
         self._writer = writer
         self._now = now
+        self._turns: dict[str, _Turn] = {}
 
     async def run(self) -> None:
         """Looks for due nudges and writes them. Never returns."""
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            async with asyncio.TaskGroup() as writes:
+        async with asyncio.TaskGroup() as writes:
+            while True:
+                await asyncio.sleep(_LOOK_SECONDS)
                 for pod in self._scheduler.due_nudges():
-                    writes.create_task(self._nudge(pod))
+                    writes.create_task(self._nudge_in_turn(pod))
+
+    async def _nudge_in_turn(self, pod: Pod) -> None:
+        """Slow answers to writes in one namespace leave other namespaces their writes."""
+        turn = self._turns.setdefault(pod.namespace, _Turn())
+        turn.users += 1
+        try:
+            async with turn.room:
+                await self._nudge(pod)
+        finally:
+            turn.users -= 1
+            if not turn.users:
+                del self._turns[pod.namespace]
 
     async def _nudge(self, pod: Pod) -> None:
         waiting = self._scheduler.cluster.waiting
@@ -59,10 +87,9 @@ class Nudger:
                     else ("nudged", "filter has a place for it now")
                 )
                 audit.info(what, extra={**where, "reason": why})
-            case Outcome.GONE:
+            case Outcome.GONE if not pod.is_gated:
                 waiting.forget(pod.uid)
-            case Outcome.FAILED:
-                waiting.not_nudged(pod.uid)
-            case Outcome.NEEDLESS if pod.is_gated:
-                # The turn of the write came too late, and nothing else makes the scheduler try it.
+            case _:
+                # The turn of the write came too late, or it failed. Nothing else takes a gate away:
+                # if the pod is gone, the watch tells it.
                 waiting.not_nudged(pod.uid)

@@ -132,6 +132,9 @@ class Reconciler:
             at_once = key not in self._looked or self._state.dirty.is_edited(key)
             self._policies.add(key, 0.0 if at_once else self._looked[key] + POLICY_SECONDS - now)
         for key in self._policies.take(len(self._policies)):
+            if self._state.edits.is_taken_in(key.namespace):
+                self._policies.add(key, _LOOK_SECONDS)
+                continue
             with self._caught(str(key)) as looked:
                 self._reconcile_policy(key, now)
             if not looked.well:
@@ -211,6 +214,9 @@ class Reconciler:
 
     def _reconcile_pod(self, uid: str, writes: asyncio.TaskGroup) -> None:
         pod = self._state.pod(uid)
+        if pod is not None and self._state.edits.is_taken_in(pod.namespace):
+            self._rest(uid, _LOOK_SECONDS)
+            return
         wanted = self._desired.wanted(pod) if pod is not None else {}
         policy = self._state.belongs_to(pod) if pod is not None and wanted else None
         if pod is None or not self._ends_a_delay(pod, wanted):

@@ -10,11 +10,13 @@ itself keeps the skew.
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Callable, Collection
 from random import Random
 from typing import Any
 
 import msgspec
+from cachetools import LRUCache
 
 from spillover.api.partial import decoded
 from spillover.core.cache.cluster import ClusterCache
@@ -23,34 +25,59 @@ from spillover.kube.reading import pod_in
 from spillover.kube.session import MERGE_PATCH, ApiError, ApiSession, NoAnswerError
 
 _LOOK_SECONDS = 0.1
-_REST_SECONDS = 1.0
-"""The rest after a failed write: between this and twice this."""
-_WRITE_SECONDS = 5.0
+_MOST_PODS = 100
+"""Pods that one look looks at."""
+_MOST_OF_A_NAMESPACE = 4
+"""Writes at once to pods of one namespace: slow ones leave the others theirs."""
 _AT_ONCE = 8
-_GONE = (404, 409, 422)
+_FIRST_REST, _LONGEST_REST = 1.0, 60.0
+_MOST_RESTING = 10_000
+_WRITE_SECONDS = 5.0
+_CHANGED = (404, 409)
 """There is no such pod, or it has changed: the watch shows its new state."""
 
 _log = logging.getLogger(__name__)
 
 
 class SpreadTolerations:
-    def __init__(self, state: ClusterCache, session: ApiSession, random: Random) -> None:
+    """`clock` returns seconds and never goes back."""
+
+    def __init__(
+        self,
+        state: ClusterCache,
+        session: ApiSession,
+        random: Random,
+        clock: Callable[[], float],
+    ) -> None:
         self._state = state
         self._session = session
         self._random = random
+        self._clock = clock
+        # When the pod's next try is due, and how often it has failed.
+        self._rests: LRUCache[str, tuple[float, int]] = LRUCache(_MOST_RESTING)
 
     async def run(self) -> None:
         """Looks for pods that lack tolerations. Never returns."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            pods = self._state.take_untolerated()
-            failed = 0
-            for start in range(0, len(pods), _AT_ONCE):
-                part = pods[start : start + _AT_ONCE]
-                outcomes = await asyncio.gather(*(self._give(pod, keys) for pod, keys in part))
-                failed += outcomes.count(False)
-            if failed:
-                await asyncio.sleep(_REST_SECONDS * (1 + self._random.random()))
+            chosen: list[tuple[Pod, frozenset[str]]] = []
+            of_namespace: Counter[str] = Counter()
+            for pod, keys in self._state.untolerated(_MOST_PODS):
+                due, _ = self._rests.get(pod.uid, (0.0, 0))
+                has_turn = of_namespace[pod.namespace] < _MOST_OF_A_NAMESPACE
+                if due <= self._clock() and has_turn and len(chosen) < _AT_ONCE:
+                    of_namespace[pod.namespace] += 1
+                    chosen.append((pod, keys))
+            await asyncio.gather(*(self._try(pod, keys) for pod, keys in chosen))
+
+    async def _try(self, pod: Pod, keys: Collection[str]) -> None:
+        if await self._give(pod, keys):
+            self._rests.pop(pod.uid, None)
+            return
+        failures = self._rests.get(pod.uid, (0.0, 0))[1] + 1
+        rest = min(_LONGEST_REST, _FIRST_REST * 2 ** min(failures - 1, 10))
+        due = self._clock() + rest * (0.5 + self._random.random())
+        self._rests[pod.uid] = (due, failures)
 
     async def _give(self, pod: Pod, keys: Collection[str]) -> bool:
         """Returns whether the pod needs no further try."""
@@ -82,11 +109,10 @@ class SpreadTolerations:
             )
             self._state.learn(pod_in(answer))
         except (ApiError, NoAnswerError) as error:
-            if isinstance(error, ApiError) and error.status in _GONE:
+            if isinstance(error, ApiError) and error.status in _CHANGED:
                 return True
             where = {"namespace": pod.namespace, "pod": pod.name, "reason": str(error)}
             _log.warning("tolerations not written", extra=where)
-            self._state.still_untolerated(pod.uid)
             return False
         where = {"namespace": pod.namespace, "pod": pod.name, "taints": ",".join(added)}
         _log.info("tolerations written for the topology spread", extra=where)

@@ -14,8 +14,8 @@ _REST_SECONDS = 2.0
 
 
 class WaitMarks:
-    """Writes one annotation for each wait, and no more: every write to a waiting pod makes the
-    scheduler try the pod again."""
+    """Writes each beginning of a wait once, and its end if the unit has reached a limit. Every
+    write to a waiting pod makes the scheduler try the pod again."""
 
     def __init__(self, histories: Attempts, writer: PodWriter, random: Random) -> None:
         self._histories = histories

@@ -30,7 +30,7 @@ from spillover.core.decision.placement import (
     preemptable_units,
 )
 from spillover.core.decision.preemption import choose
-from spillover.core.decision.reasons import in_a_crowd
+from spillover.core.decision.reasons import EDITS_PENDING, NOT_FIRST_CHOICE, in_a_crowd
 from spillover.core.model.nodes import Names
 from spillover.core.model.pods import Pod
 from spillover.core.model.policy import LoadedPolicy, Policy, PolicyKey, Unit, UnitKey
@@ -38,12 +38,6 @@ from spillover.core.model.timestamps import AFTER_ALL
 
 PREEMPT_SECONDS = 0.3
 """From filter's refusal of every node to the scheduler's preempt call, in the same attempt."""
-
-EDITS_PENDING = (
-    "edits of policies in this namespace take more than its share of Spillover's time: the pod"
-    " waits until the last ones are taken in"
-)
-NOT_FIRST_CHOICE = "node(s) were nominated, and are not the pod's first choice"
 
 
 class Scheduler:
@@ -61,6 +55,8 @@ class Scheduler:
             return f"Spillover cannot read this pod: {known.unreadable}"
         if not self.cluster.is_ours(pod):
             return f"the pod's scheduler {pod.scheduler!r} is not in the extender's --schedulers"
+        if known is not None and known.version > pod.version and not known.is_waiting:
+            return "the pod is bound, being deleted or finished already"
         if obstacle := self.cluster.term.obstacle(pod.namespace, pod.epoch):
             return obstacle
         if self.cluster.ledger.in_flight(pod.uid):
@@ -77,6 +73,8 @@ class Scheduler:
         obstacle."""
         offered = Names(names)
         self.cluster.learn(pod)
+        policy = self.cluster.policy_of(pod)
+        self.cluster.waiting.tried(pod, policy.key if policy is not None else None)
         if self.cluster.edits.is_pending(pod.namespace):
             return self._put_off(pod, offered)
         decision = self._decide(pod, offered)
@@ -89,7 +87,7 @@ class Scheduler:
             return Rejected(Reasons.same(offered, NOT_FIRST_CHOICE))
         self._reserve(pod, decision)
         if isinstance(decision, Placement):
-            self.cluster.waiting.forget(pod.uid)
+            self.cluster.waiting.placed(pod.uid)
             self.cluster.attempts.placed(pod.uid)
         else:
             return self._remember(pod, offered, decision)
@@ -201,9 +199,7 @@ class Scheduler:
             return
         is_news = self.cluster.refusals.bound(policy.key, unit.identity)
         for key in sorted(plan.kept):
-            kept = self.cluster.kept_labels.kept(
-                policy.key, unit.identity, key, plan.pod.controller
-            )
+            kept = self.cluster.kept_labels.kept(policy.key, unit.identity, key, plan.pod.uid)
             is_news = is_news or kept
         if is_news:
             self.cluster.dirty.policy(policy.key)
@@ -334,6 +330,8 @@ class Scheduler:
         waits = stays.unit.identity if stays is not None and timed else ""
         if alike.outlook.waits and alike.outlook.waits != waits:
             return Prospect(True)
+        if (unit := _beginning_wait(policy, alike, stays)) is not None:
+            return Prospect(True, unit)  # the answer of filter begins the wait
         if isinstance(policy, Policy) and not timed:
             units = preemptable_units(stays, found.passed, pod.uid, demand, policy, world)
             gains = units - alike.outlook.hopes
@@ -371,6 +369,17 @@ def _place(policy: LoadedPolicy | None, unit: Unit | None) -> Place:
     if unit is None:
         return Place.OUTSIDE
     return Place.FIRST if unit is policy.units[0] else Place.SPILLED
+
+
+def _beginning_wait(
+    policy: LoadedPolicy | None, alike: EquivalenceClass, stays: Stay | None
+) -> UnitKey | None:
+    """The unit where a timed wait of a pod that is not gated would begin now, or None."""
+    if policy is None or alike.gated or not isinstance(stays, Waiting) or stays.since is None:
+        return None
+    if stays.unit.identity in dict(alike.demand.waits):
+        return None
+    return UnitKey(policy.key, stays.unit.identity, alike.demand.group)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,8 @@ stream has bookmarks."""
 _ABSENT_SECONDS = 2.0
 """The time between two lists of a collection that does not exist. Pods are placed without its
 policies until then."""
+_MOST_DOUBTFUL = 2
+"""So many answers in a row that the collection does not exist are believed."""
 _LONGEST_LINE = 32 * 2**20
 _SLICE = 100
 _SLICE_SECONDS = 0.005
@@ -189,6 +191,7 @@ class Reflector(Generic[T]):
         self.limits = limits
         self._select = select
         self._may_be_absent = may_be_absent
+        self._absences = 0
         self._absent_at = -inf  # when the API server last said that the collection does not exist
 
     def is_current(self) -> bool:
@@ -232,7 +235,7 @@ class Reflector(Generic[T]):
                 self._version = None
             except ApiError as error:
                 if error.status == 404 and self._may_be_absent:
-                    self._is_absent()
+                    self._hear_of_absence()
                     least = _ABSENT_SECONDS
                     self._backoff.reset()
                 else:
@@ -246,7 +249,7 @@ class Reflector(Generic[T]):
 
     async def _list(self) -> int:
         """Feeds a complete, consistent list to the sink and returns its version."""
-        self.relists += 1
+        self.relists += not self._absences
         items: list[T] = []
         unreadable: dict[str, Unreadable] = {}
         pages = {"limit": str(self.limits.page)} if self._in_pages else {}
@@ -263,6 +266,7 @@ class Reflector(Generic[T]):
             params["continue"] = part.metadata.continue_
         version = self._number(part.metadata.resource_version)
         self._absent_at = -inf
+        self._absences = 0
         self._in_pages = True
         self._hear()
         for index, item in enumerate(items):
@@ -274,16 +278,20 @@ class Reflector(Generic[T]):
         self.synced.set()
         return version
 
-    def _is_absent(self) -> None:
-        """The API server has said that the collection does not exist."""
+    def _hear_of_absence(self) -> None:
+        """The API server has said that the collection does not exist. Where objects are known, only
+        the second such answer in a row counts: the first may be another server's."""
+        self._hear()
+        self._absences += 1
+        self._version = None
+        if self.synced.is_set() and self._absences < _MOST_DOUBTFUL:
+            return
         if self._absent_at == -inf:
             _log.info("%s does not exist: its CRD is not installed", self.path)
-        self._hear()
+            self._sink.keep([], 0)
         self._absent_at = self._heard
-        self._version = None
         self._empty_streams = 0
         self.unreadable = {}
-        self._sink.keep([], 0)
         self.synced.set()
 
     async def _page(self, params: dict[str, str]) -> Page:

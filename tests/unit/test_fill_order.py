@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from worlds import World
 
-from builders import node, pod, virtual, vke_policy
+from builders import node, virtual, vke_policy
 from spillover.api.labels import DELETION_COST
 from spillover.core.cache.binding_plan import BindingPlan
 from spillover.core.decision.fill_order import fill_order
@@ -111,15 +111,15 @@ class Scaled(World):
     def replicas(self, count: int) -> None:
         self.cluster.put_workload(Workload("deployments", "owner", "ns", count, ""))
 
-    def bind(self, name: str, *nodes: str) -> Pod:
-        waiting = self.put(name, owner="owner", created=f"2026-01-01T{self.version:06}Z")
-        decision = self.scheduler.place(waiting, nodes or ("real", "vk"))
+    def bind(self, name: str, owner: str = "owner") -> Pod:
+        waiting = self.put(name, owner=owner, created=f"2026-01-01T{self.version:06}Z")
+        decision = self.scheduler.place(waiting, ("real", "vk"))
         target = next(iter(decision.nodes))  # type: ignore[union-attr]
         plan = self.scheduler.plan_binding(name, target)
         assert isinstance(plan, BindingPlan), plan
         self.cluster.ledger.bound(name, plan.flight)
         there = self.put(
-            name, owner="owner", created=waiting.created, node=target, ready=True, started=True,
+            name, owner=owner, created=waiting.created, node=target, ready=True, started=True,
             annotations=plan.annotations,
         )  # fmt: skip
         self.writes[name] += 1
@@ -134,7 +134,7 @@ class Scaled(World):
                 kept = {**each.annotations, **{key: str(value) for key, value in wanted.items()}}
                 self.writes[each.name] += 1
                 self.put(
-                    each.name, owner="owner", created=each.created, node=each.node,
+                    each.name, owner=each.owner, created=each.created, node=each.node,
                     ready=each.ready, started=True, annotations=kept,
                 )  # fmt: skip
 
@@ -185,6 +185,42 @@ def test_a_pod_that_is_gone_costs_one_write() -> None:
         assert world.split() == fresh(world.policy, size)
 
 
+def test_a_scale_out_writes_each_pod_at_most_twice() -> None:
+    chance = Random(1)
+    world = Scaled(spread("0.5"), 1000)
+    for number in range(1000):
+        world.bind(f"p{number}")
+        if chance.random() < 0.02:  # a pod is replaced now and then
+            gone = chance.choice(world.cluster.pods_of("ns"))
+            world.delete(gone.name)
+            world.bind(f"instead-{number}")
+        if chance.random() < 0.05:
+            world.follow()
+    world.follow()
+    print(f"writes of one pod: {sorted(Counter(world.writes.values()).items())}")
+    assert max(world.writes.values()) <= 2
+    for size in (999, 500, 333):
+        world.scale_in(size)
+        assert world.split() == fresh(world.policy, size)
+
+
+def test_two_workloads_share_a_ratio_as_far_as_their_own_pods_allow() -> None:
+    world = Scaled(spread("0.5"), 6)
+    world.cluster.put_workload(Workload("deployments", "second", "ns", 6, ""))
+    for number in range(12):
+        world.bind(f"{'ab'[number % 2]}{number}", owner=("owner", "second")[number % 2])
+    world.follow()
+    costs = {
+        each.name: int(each.annotations[DELETION_COST]) for each in world.cluster.pods_of("ns")
+    }
+    mine = sorted((name for name in costs if name[0] == "a"), key=lambda name: costs[name])
+    for name in mine[:4]:
+        world.delete(name)
+    world.replicas(2)
+    pairs = zip(world.split(), fresh(world.policy, 8), strict=True)
+    assert max(abs(have - wanted) for have, wanted in pairs) <= 1
+
+
 def test_costs_survive_a_change_of_the_leader() -> None:
     world = Scaled(spread("0.5"), 10)
     for number in range(10):
@@ -231,4 +267,3 @@ def test_a_policy_without_a_ratio_keeps_its_costs() -> None:
     policy = vke_policy({"name": "base", "type": "ecs"}, {"name": "burst", "type": "vci"})
     world = Scaled(policy, 2)
     assert world.bind("one").annotations[DELETION_COST] == "200"
-    assert pod().annotations == {}

@@ -473,3 +473,32 @@ def test_a_namespace_is_crowded_while_one_of_its_policies_says_so() -> None:
     crowded.put(one, says_so=True)
     crowded.put(one, says_so=False)
     assert "ns" not in crowded
+
+
+def test_a_pod_that_comes_back_unbound_takes_room_until_it_is_bound() -> None:
+    crowds, key = Crowds(most=2), PolicyKey("g", "ns", "p")
+    for uid in ("a", "b"):
+        crowds.count(uid, "ns", key, Wait.GATED)
+        crowds.count(uid, "ns", key, Wait.SEEKING)
+        crowds.placed(uid)
+    assert crowds.has_room("ns", key)
+    for uid in ("a", "b"):
+        crowds.tried(uid, "ns", key)
+        crowds.placed(uid)
+    assert not crowds.has_room("ns", key)
+    crowds.count("a", "ns", key, Wait.HELD)
+    assert not crowds.has_room("ns", key), "it had lost its gate"
+    for uid in ("a", "b"):
+        crowds.forget(uid)
+    assert crowds.has_room("ns", key)
+
+
+def test_many_policies_do_not_let_many_pods_out() -> None:
+    crowds = Crowds(most=2)
+    keys = [PolicyKey("g", "ns", f"p{number}") for number in range(9)]
+    out = 0
+    for number, key in enumerate(keys):
+        if crowds.has_room("ns", key):
+            crowds.count(f"pod-{number}", "ns", key, Wait.SEEKING)
+            out += 1
+    assert out == 4

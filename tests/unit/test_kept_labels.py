@@ -3,9 +3,9 @@
 import pytest
 from worlds import World
 
-from builders import ack_policy, node, pod, virtual
+from builders import ack_policy, node, virtual
 from spillover.core.cache.binding_plan import BindingPlan
-from spillover.core.cache.kept_labels import MOST_LABELS, KeptLabels
+from spillover.core.cache.kept_labels import MOST_LABELS, MOST_PODS, KeptLabels
 from spillover.core.model.policy import PolicyKey
 from spillover.core.model.selectors import Operator, Requirement
 from spillover.core.model.workloads import Workload
@@ -39,7 +39,7 @@ def test_a_label_that_the_owner_selects_by_stays() -> None:
     plan = bound(it, owner="owner", controller="owner")
     assert plan.labels == {"more": "yes"}
     assert kept(it) == ("tier of ecs",)
-    it.cluster.drop_workload("owner")
+    it.delete("one")
     assert kept(it) == ()
 
 
@@ -79,10 +79,14 @@ def test_an_edit_of_the_policy_forgets_them() -> None:
 
 def test_what_is_remembered_has_a_bound() -> None:
     labels = KeptLabels()
-    assert all(labels.kept(KEY, "unit", f"key-{n}", "owner") for n in range(MOST_LABELS))
-    assert not labels.kept(KEY, "unit", "one-more", "owner")
-    assert not labels.kept(KEY, "unit", "key-0", "owner")
-    assert labels.forget_controller("other", "owner") == []
-    assert labels.forget_controller("ns", "owner") == [KEY]
+    assert all(labels.kept(KEY, "unit", f"key-{n}", "pod") for n in range(MOST_LABELS))
+    assert not labels.kept(KEY, "unit", "one-more", "pod")
+    assert not labels.kept(KEY, "unit", "key-0", "other")
+    assert labels.forget_pod("pod") == KEY
+    assert labels.of(KEY) == [("unit", "key-0")]
+    for number in range(2 * MOST_PODS):
+        labels.kept(KEY, "unit", "key-0", f"pod-{number}")
+    for number in range(2 * MOST_PODS):
+        labels.forget_pod(f"pod-{number}")
+    labels.forget_pod("other")
     assert labels.of(KEY) == []
-    assert pod().controller == ""

@@ -8,10 +8,11 @@ from builders import ack_policy, leading, node, pod
 from spillover.core.cache.cluster import ClusterCache
 from spillover.core.cache.edits import BURST_SECONDS, SHARE, TOLD_SECONDS, Edits, PolicyEdits
 from spillover.core.decision.outcomes import Placement, Rejected
+from spillover.core.decision.reasons import EDITS_PENDING
 from spillover.core.model.conventions import NodeConventions
 from spillover.core.model.policy import Policy, PolicyKey
 from spillover.core.reporting.status import report
-from spillover.core.scheduler import EDITS_PENDING, Scheduler
+from spillover.core.scheduler import Scheduler
 
 
 class Place:

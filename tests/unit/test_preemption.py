@@ -10,9 +10,10 @@ from builders import ack_policy, node, pod, virtual, vke_policy
 from spillover.api.kubernetes import Taint
 from spillover.core.cache.binding_plan import BindingPlan
 from spillover.core.cache.ledger import HOLD_SECONDS, NOMINATED_SECONDS
+from spillover.core.decision.reasons import NOT_FIRST_CHOICE
 from spillover.core.model.pods import POLICY_ANNOTATION, UNIT_ANNOTATION, Pod
 from spillover.core.model.policy import Policy, UnitKey
-from spillover.core.scheduler import NOT_FIRST_CHOICE, PREEMPT_SECONDS
+from spillover.core.scheduler import PREEMPT_SECONDS
 
 TEAM = Taint("team", "other", "NoSchedule")
 PREPAID = {"resource": "ecs", "nodeSelector": {"pool": "prepaid"}}

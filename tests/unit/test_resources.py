@@ -146,3 +146,11 @@ def test_amounts_are_written_as_people_write_them(resource: str, amount: int, te
 def test_gpus_of_any_vendor(name: str, *, is_gpu: bool) -> None:
     assert asks_for_gpu(((name, 1),)) == is_gpu
     assert not asks_for_gpu(((name, 0),))
+
+
+def test_an_init_container_asks_for_a_gpu_too() -> None:
+    spec = {
+        "containers": [container("a", cpu="1")],
+        "initContainers": [container("i", **{"nvidia.com/gpu": "1"})],
+    }
+    assert asks_for_gpu(tuple(requests(spec).items()))

@@ -52,12 +52,12 @@ def test_it_waits_until_it_has_them() -> None:
     world = World([POLICY], [node("real"), virtual("vk")])
     waiting = world.put("one", spreads_by_taints=True)
     assert world.filter(waiting, "real", "vk") == UNTOLERATED_SPREAD
-    ((found, keys),) = world.cluster.take_untolerated()
+    ((found, keys),) = world.cluster.untolerated(9)
     assert found.name == "one"
     assert keys == {KEY}
-    assert world.cluster.take_untolerated() == []
+    assert len(world.cluster.untolerated(9)) == 1, "until the watch shows that it has them"
     waiting = world.put("one", spreads_by_taints=True, given_tolerations=frozenset({KEY}))
-    assert world.cluster.take_untolerated() == []
+    assert world.cluster.untolerated(9) == []
     assert world.filter(waiting, "real", "vk") == "ecs"
 
 
@@ -65,10 +65,10 @@ def test_a_node_with_another_taint_asks_for_one_more() -> None:
     world = World([POLICY], [node("real"), virtual("vk")])
     given = {"spreads_by_taints": True, "given_tolerations": frozenset({KEY})}
     world.put("one", **given)
-    assert world.cluster.take_untolerated() == []
+    assert world.cluster.untolerated(9) == []
     other = Taint("virtual-kubelet.io/compute-type", "acs", "NoSchedule")
     world.cluster.put_node(virtual("vk-2", other))
-    assert [keys for _, keys in world.cluster.take_untolerated()] == [{other.key}]
+    assert [keys for _, keys in world.cluster.untolerated(9)] == [{other.key}]
 
 
 @pytest.mark.parametrize(
@@ -85,15 +85,15 @@ def test_a_node_with_another_taint_asks_for_one_more() -> None:
 def test_who_needs_none(policy: Any, fields: dict[str, Any]) -> None:
     world = World([policy], [node("real"), virtual("vk")])
     world.put("one", spreads_by_taints=True, **fields)
-    assert world.cluster.take_untolerated() == []
+    assert world.cluster.untolerated(9) == []
 
 
 def test_a_policy_that_comes_later_asks_for_them() -> None:
     world = World([], [node("real"), virtual("vk")])
     world.put("one", spreads_by_taints=True)
-    assert world.cluster.take_untolerated() == []
+    assert world.cluster.untolerated(9) == []
     world.cluster.put_policy(POLICY)
-    assert len(world.cluster.take_untolerated()) == 1
+    assert len(world.cluster.untolerated(9)) == 1
 
 
 def test_given_tolerations_open_no_virtual_node_outside_the_units() -> None:

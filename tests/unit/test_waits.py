@@ -114,7 +114,11 @@ def test_after_a_restart_waits_go_on_though_nobody_asks() -> None:
     world.put("waits", **refused)
     world.put("other", refusal="Unschedulable: x")
     leading(world.scheduler)
-    # Its nodes are not known, so it is tried once at its end, when it may go on.
+    # The nodes of these pods are not known. One is tried at the end of its wait, when it may go
+    # on; the other at once, so that its wait begins.
+    assert world.nudged() == ["other"]
+    assert "waits for ecs until" in world.ask(world.put("other", refusal="Unschedulable: x"))
+    world.now = 9.0
     assert world.nudged() == []
     world.now = 10.0
     assert world.nudged() == ["waits"]
@@ -228,6 +232,10 @@ def test_what_the_pod_says_already_is_kept_beside_a_new_wait() -> None:
 
 
 NO_CLAIM = 'Unschedulable: 0/2 nodes are available: persistentvolumeclaim "model" not found.'
+NO_DEVICE = (
+    "Unschedulable: 0/2 nodes are available: waiting for a claim. no new claims to deallocate,"
+    " preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+)
 NO_NODE = "Unschedulable: 0/2 nodes are available: 2 Insufficient cpu."
 
 
@@ -246,6 +254,35 @@ def test_time_at_a_maximum_is_no_wait() -> None:
     world.delete("there-0")
     world.delete("there-1")
     assert world.ask(refused) == "waits for ecs until 2026-01-01T12:01:30Z"
+
+
+def test_a_slot_that_becomes_free_without_a_node_begins_a_wait() -> None:
+    policy = ack_policy({**PREPAID, "max": 1}, {**ECI, "max": 1}, whenTryNextUnits=TIMED)
+    world = Timed(policy)
+    for number, unit in enumerate(policy.units):
+        marks = {POLICY_ANNOTATION: str(policy.key), UNIT_ANNOTATION: unit.identity}
+        world.put(f"there-{number}", node="vk", annotations=marks)
+    for name in ("three", "four"):
+        world.ask(world.put(name))
+    assert world.nudged() == []
+    world.now = 30.0
+    world.delete("there-0")
+    assert world.nudged() == ["four"], "there is room for one"
+    assert world.ask(world.put("four")) == "waits for ecs until 2026-01-01T12:01:30Z"
+    assert world.nudged() == []
+
+
+def test_a_new_leader_believes_the_annotation_only() -> None:
+    policy = timed()
+    world = Timed(policy)
+    one = world.put("one")
+    world.ask(one)
+    world.cluster.end_term()
+    world.now = 40.0
+    mark = json.dumps({policy.units[0].identity: instant_of(START + 40)})
+    one = world.put("one", annotations={WAITING_ANNOTATION: mark})
+    leading(world.scheduler)
+    assert world.ask(one) == "waits for ecs until 2026-01-01T12:01:40Z"
 
 
 def test_a_wait_begins_anew_after_the_unit_was_at_its_limit() -> None:
@@ -284,6 +321,7 @@ def test_no_wait_begins_for_a_pod_that_cannot_be_scheduled_at_all() -> None:
     policy = timed()
     world = Timed(policy)
     late = world.put("late", refusal=NO_CLAIM, since=instant_of(START))
+    world.put("device", refusal=NO_DEVICE)
     world.put("gated", has_other_gates=True, refusal="SchedulingGated: gated")
     assert world.cluster.attempts.unwritten() == []
     world.now = 28.0

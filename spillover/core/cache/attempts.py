@@ -50,6 +50,16 @@ class Attempts:
         self._entries.pop(uid, None)
         self._unwritten.pop(uid, None)
 
+    def end_term(self) -> None:
+        """Another replica decides now. What is to be written still goes."""
+        for uid in [each for each in self._entries if each not in self._unwritten]:
+            del self._entries[uid]
+
+    def begin_term(self) -> None:
+        """Another replica has decided since: only the annotations count."""
+        self._entries.clear()
+        self._unwritten.clear()
+
     # --- waits ---------------------------------------------------------------------------------
 
     def wait(self, pod: Pod, unit: str, since: float) -> None:

@@ -3,6 +3,7 @@ watches keep them up to date."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
+from itertools import islice
 
 from spillover.api.partial import Identity
 from spillover.core.cache.attempts import Attempts
@@ -164,8 +165,6 @@ class ClusterCache:
             before = self._desired(self._with_ratio(workload.namespace))
             self.workloads.drop(uid)
             self._desired_changed(workload.namespace, before)
-            for key in self.kept_labels.forget_controller(workload.namespace, uid):
-                self.dirty.policy(key)
 
     def keep_workloads(self, kind: str, listed: Set[str]) -> None:
         """Drop the workloads of a kind that are not in a complete list."""
@@ -201,6 +200,8 @@ class ClusterCache:
         that were refused then may be waiting for a change that has happened since, or for time to
         pass."""
         self.edits.take_in_all()
+        self.attempts.begin_term()
+        self._untolerated |= dict.fromkeys(self._spreading)
         self.term.begin(epoch)
         self.dirty.begin((policy.key for policy in self.policies.all()), self._pods)
         for pod in self._pods.values():
@@ -217,6 +218,7 @@ class ClusterCache:
         self.dirty.end()
         self.ledger.release_all()
         self.waiting.clear()
+        self.attempts.end_term()
         self.refusals.clear()
         self.kept_labels.clear()
         self.slot_numbers.clear()
@@ -305,18 +307,18 @@ class ClusterCache:
         wanted = (self.nodes.provider_taints(pool, pod.tolerations) for pool in pools)
         return frozenset().union(*wanted) - pod.given_tolerations
 
-    def take_untolerated(self) -> list[tuple[Pod, frozenset[str]]]:
-        """The waiting pods that lack tolerations for their topology spread, with the keys of the
-        taints, as far as these pods have changed since the last call."""
-        pods = [pod for uid in self._untolerated if (pod := self._pods.get(uid)) is not None]
-        self._untolerated.clear()
-        found = ((pod, self.lacking_tolerations(pod, self.policy_of(pod))) for pod in pods)
-        return [(pod, keys) for pod, keys in found if keys and pod.is_waiting]
-
-    def still_untolerated(self, uid: str) -> None:
-        """The tolerations could not be written: the next call of `take_untolerated` returns the
-        pod again."""
-        self._untolerated[uid] = None
+    def untolerated(self, most: int) -> list[tuple[Pod, frozenset[str]]]:
+        """Waiting pods that lack tolerations for their topology spread, with the keys of the
+        taints. Looks at `most` pods at most, at other pods with the next call."""
+        found = []
+        for uid in list(islice(self._untolerated, most)):
+            del self._untolerated[uid]
+            pod = self._pods.get(uid)
+            keys = self.lacking_tolerations(pod, self.policy_of(pod)) if pod is not None else None
+            if pod is not None and keys:
+                self._untolerated[uid] = None  # until the watch shows that it has them
+                found.append((pod, keys))
+        return found
 
     def is_ours(self, pod: Pod) -> bool:
         """Whether our scheduler places the pod."""
@@ -403,6 +405,8 @@ class ClusterCache:
         self.counts.forget(uid)
         self._settle_spread(uid)
         self.dirty.no_pod(uid)
+        if (key := self.kept_labels.forget_pod(uid)) is not None:
+            self.dirty.policy(key)
         if pod is not None:
             _discard(self._pods_by_namespace, pod.namespace, uid)
             _discard(self._pods_by_node, pod.node, uid)
@@ -447,11 +451,14 @@ class ClusterCache:
         self._untolerated.pop(uid, None)
 
     def _note_refusal(self, pod: Pod, policy: LoadedPolicy | None) -> None:
-        """Begins the timed wait of a pod for which the scheduler has not called filter: no node was
-        feasible, or the pod has our gate. For a pod that cannot be scheduled at all for now, for
-        want of a volume for example, no wait begins."""
+        """Begins the timed wait of a pod that the scheduler has refused, or that has our gate. The
+        scheduler may not have called filter: no node at all was feasible. For a pod that cannot be
+        scheduled at all for now, for want of a volume for example, no wait begins."""
         is_timed = isinstance(policy, Policy) and policy.waits_for_a_time and self.is_ours(pod)
-        if self.term.epoch and is_timed and (pod.is_gated or pod.is_refused_by_nodes):
+        has_slot = bool(self.ledger.with_slots([pod.uid])) if is_timed else False
+        if has_slot or not (self.term.epoch and is_timed):
+            return
+        if pod.is_gated or pod.is_refused_by_nodes:
             demand = self.demand_under(pod, policy)
             found = assign_unit(pod.uid, demand, frozenset(), policy, self.view())
             self.note_waits(pod, found.passed, found.stays)
@@ -504,6 +511,8 @@ class ClusterCache:
             for pod in self.pods_of(namespace)
             if pod.annotations.get(POLICY_ANNOTATION) in placed_by or concerns(pod)
         ]
+        # Waiting pods come last: the decisions about them need the counts of the bound ones.
+        concerned.sort(key=lambda uid: not self._pods[uid].node)
         for index, uid in enumerate(concerned):
             if uid in self._pods:  # a step may be later than the end of the pod
                 self._account(self._pods[uid])

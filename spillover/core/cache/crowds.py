@@ -10,10 +10,12 @@ created beyond these get a scheduling gate, and the scheduler does not try a gat
 
 A gate is removed when a decision would place the pod, or when a new node would help the pod:
 autoscalers do not see gated pods. A gate is removed only while fewer than `most` pods of the
-namespace take room, or while no pod of the same policy does. A pod takes room while it seeks a
-node, and from the removal of its gate until it is placed or deleted. If the scheduler's own plugins
-refuse a pod without a call of filter, it takes a tenth of that room. From time to time, one gate of
-a namespace is removed in any case (see `spillover.core.cache.unschedulable`).
+namespace take room, or while fewer than twice as many do and none of them is of the same policy. A
+pod takes room while it seeks a node, and from the removal of its gate until it is placed or
+deleted. A pod that filter has placed and that comes back, because it was not bound, takes room
+until it is bound. Pods that the scheduler's own plugins refuse without a call of filter have a room
+of their own, ten times as large. From time to time, one gate of a namespace is removed in any case
+(see `spillover.core.cache.unschedulable`).
 """
 
 from collections import Counter
@@ -65,6 +67,8 @@ class _Pod(NamedTuple):
     wait: Wait
     let_out: bool
     """The pod had a gate, and the extender has taken it away."""
+    came_back: bool = False
+    """Filter has placed the pod, and the scheduler has tried it again since."""
 
     @property
     def takes_room(self) -> bool:
@@ -79,6 +83,7 @@ class Crowds:
     def __init__(self, most: int = MOST_TRIED) -> None:
         self._most = most
         self._pods: dict[str, _Pod] = {}
+        self._placed: dict[str, bool] = {}  # whether the placed pod was let out
         self._counts: dict[str, Counter[Wait]] = {}
         self._tried: Counter[str] = Counter()
         self._tried_of: Counter[tuple[str, PolicyKey | None]] = Counter()
@@ -90,7 +95,13 @@ class Crowds:
         """The pod is under this policy and waits in this way now."""
         before = self._pods.get(uid)
         was_gated = before is not None and (before.let_out or before.wait is Wait.GATED)
-        now = _Pod(namespace, policy, wait, let_out=was_gated and wait is not Wait.GATED)
+        now = _Pod(
+            namespace,
+            policy,
+            wait,
+            let_out=was_gated and wait is not Wait.GATED,
+            came_back=before is not None and before.came_back,
+        )
         if before == now:
             return
         if before is not None:
@@ -99,8 +110,29 @@ class Crowds:
         self._add(now, 1)
         self._judge(namespace)
 
+    def tried(self, uid: str, namespace: str, policy: PolicyKey | None) -> None:
+        """The scheduler calls filter for the pod. A pod that was placed before was not bound: from
+        now on it takes room until it is bound."""
+        if uid in self._placed:
+            let_out = self._placed.pop(uid)
+            self._pods[uid] = _Pod(namespace, policy, Wait.SEEKING, let_out, came_back=True)
+            self._add(self._pods[uid], 1)
+            self._judge(namespace)
+
+    def placed(self, uid: str) -> None:
+        """Filter has placed the pod. Its binding follows."""
+        before = self._pods.get(uid)
+        if before is None or not before.came_back:
+            self.forget(uid)
+            self._placed[uid] = before is not None and before.let_out
+
+    def namespace_of(self, uid: str) -> str | None:
+        """The namespace of a pod that is counted."""
+        return self._pods[uid].namespace if uid in self._pods else None
+
     def forget(self, uid: str) -> None:
         """The pod no longer waits."""
+        self._placed.pop(uid, None)
         before = self._pods.pop(uid, None)
         if before is not None:
             self._add(before, -1)
@@ -117,8 +149,9 @@ class Crowds:
 
     def has_room(self, namespace: str, policy: PolicyKey | None) -> bool:
         """Whether the scheduler may try one more pod under this policy."""
-        few = self._tried[namespace] < self._most or not self._tried_of[namespace, policy]
-        return few and self._elsewhere(namespace) < 0
+        tried = self._tried[namespace]
+        is_first = not self._tried_of[namespace, policy] and tried < 2 * self._most
+        return (tried < self._most or is_first) and self._elsewhere(namespace) < 0
 
     def beyond(self, namespace: str) -> int:
         """How many pods more than there is room for have lost their gate and are tried. Pods that
@@ -140,6 +173,7 @@ class Crowds:
     def clear(self) -> None:
         for uid in list(self._pods):
             self.forget(uid)
+        self._placed.clear()
 
     def gated(self) -> int:
         """The number of gated pods in all namespaces."""

@@ -25,8 +25,8 @@ SHARE = 0.1
 BURST_SECONDS = 1.0
 """The time that a namespace may use at once."""
 _MOST_DEBT = 0.5
-"""The largest debt of a namespace, in seconds. So an edit is pending for at most
-_MOST_DEBT / SHARE seconds."""
+"""The largest debt of a namespace, in seconds. So an edit waits at most _MOST_DEBT / SHARE seconds
+until its namespace has a share again."""
 TOLD_SECONDS = 60.0
 """The status of the namespace's policies reports a pending edit for this time after the last edit
 that had to wait."""
@@ -86,8 +86,11 @@ class PolicyEdits:
 
     def is_pending(self, namespace: str) -> bool:
         """Whether edits of the namespace are pending or being taken in."""
-        is_current = self._current is not None and self._current.namespace == namespace
-        return is_current or namespace in self._pending
+        return self.is_taken_in(namespace) or namespace in self._pending
+
+    def is_taken_in(self, namespace: str) -> bool:
+        """Whether edits of the namespace are being taken in: its counts are incomplete."""
+        return self._current is not None and self._current.namespace == namespace
 
     def pending_keys(self, group: str) -> set[PolicyKey]:
         return {key for edits in self._pending.values() for key in edits if key.group == group}
@@ -128,7 +131,9 @@ class PolicyEdits:
         return min(BURST_SECONDS, left + SHARE * (self._clock() - then))
 
     def _finish(self, edits: _TakenIn) -> None:
+        before, self._current = self._current, edits
         self._slice(edits, inf)
+        self._current = before
 
     def _slice(self, edits: _TakenIn, seconds: float) -> bool:
         """Takes in steps for about this time. Returns whether there are no more."""

@@ -16,6 +16,11 @@ from spillover.core.model.workloads import Workloads
 MOST_POLICIES = 10_000
 MOST_LABELS = 20
 """The most labels that are reported for one policy."""
+MOST_PODS = 1_000
+"""The most pods of one label that are remembered."""
+
+_Label = tuple[str, str]
+"""A unit's identity and the key of a label."""
 
 
 def kept_keys(pod: Pod, labels: Mapping[str, str], workloads: Workloads) -> frozenset[str]:
@@ -33,43 +38,47 @@ def kept_keys(pod: Pod, labels: Mapping[str, str], workloads: Workloads) -> froz
 
 
 class KeptLabels:
-    """The labels that were not written, by policy. An edit of the policy removes its entries, and
-    the deletion of a workload those of the workload."""
+    """The labels that were not written, by policy. An entry ends when the last of its pods is gone,
+    and when the policy is edited."""
 
     def __init__(self) -> None:
-        self._kept: LRUCache[PolicyKey, dict[tuple[str, str, str], None]] = LRUCache(MOST_POLICIES)
+        self._kept: LRUCache[PolicyKey, dict[_Label, set[str]]] = LRUCache(MOST_POLICIES)
+        self._of_pod: dict[str, PolicyKey] = {}
 
-    def kept(self, policy: PolicyKey, unit: str, key: str, controller: str) -> bool:
-        """A binding in `unit` did not write the label `key` to a pod of the controller with this
-        uid. Returns whether this is new."""
-        entries = self._kept.setdefault(policy, {})
-        entry = (unit, key, controller)
-        if entry in entries or len(entries) >= MOST_LABELS:
+    def kept(self, policy: PolicyKey, unit: str, key: str, pod: str) -> bool:
+        """A binding in `unit` did not write the label `key` to the pod with this uid. Returns
+        whether this label is new."""
+        labels = self._kept.setdefault(policy, {})
+        is_news = (unit, key) not in labels
+        if is_news and len(labels) >= MOST_LABELS:
             return False
-        entries[entry] = None
-        return True
+        pods = labels.setdefault((unit, key), set())
+        if len(pods) < MOST_PODS:
+            pods.add(pod)
+            self._of_pod[pod] = policy
+        return is_news
 
-    def of(self, policy: PolicyKey) -> list[tuple[str, str]]:
-        """The units and label keys, without duplicates, in order of their first appearance."""
-        return list(dict.fromkeys((unit, key) for unit, key, _ in self._kept.get(policy, {})))
+    def of(self, policy: PolicyKey) -> list[_Label]:
+        """The labels, in the order of their first appearance."""
+        return list(self._kept.get(policy, {}))
 
     def forget(self, policy: PolicyKey) -> None:
-        self._kept.pop(policy, None)
+        for pods in self._kept.pop(policy, {}).values():
+            for pod in pods:
+                self._of_pod.pop(pod, None)
 
-    def forget_controller(self, namespace: str, uid: str) -> list[PolicyKey]:
-        """Removes the entries of a workload. Returns the policies that lost an entry."""
-        changed = []
-        for policy, entries in list(self._kept.items()):
-            gone = [entry for entry in entries if entry[2] == uid]
-            if policy.namespace != namespace or not gone:
-                continue
-            changed.append(policy)
-            for entry in gone:
-                del entries[entry]
-            if not entries:
-                del self._kept[policy]
-        return changed
+    def forget_pod(self, uid: str) -> PolicyKey | None:
+        """The pod is gone. Returns the policy that has lost a label by it, if there is one."""
+        policy = self._of_pod.pop(uid, None)
+        labels = self._kept.get(policy, {}) if policy is not None else {}
+        for pods in labels.values():
+            pods.discard(uid)
+        gone = [label for label, pods in labels.items() if not pods]
+        for label in gone:
+            del labels[label]
+        return policy if gone else None
 
     def clear(self) -> None:
         """The term is over: another replica binds now."""
         self._kept.clear()
+        self._of_pod.clear()

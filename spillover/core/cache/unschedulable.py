@@ -79,8 +79,9 @@ expensive."""
 FIRST_TRICKLE_SECONDS = 1.0
 """The first pause between two gates of a namespace that are removed although it has no room. Such a
 removal is needed: the pods that the scheduler tries may never find a node, but the next gated pod
-may find one. There is no pause if the pod whose gate was removed last stops waiting, or if only the
-scheduler's own plugins refuse it."""
+may find one. There is no pause if the pod whose gate was removed last stops waiting. There is none
+either if only the scheduler's own plugins refuse it, while no more pods than there is room for have
+lost their gate."""
 LONGEST_TRICKLE_SECONDS = 60.0
 """The longest such pause."""
 _DOUBLES_WITH = 30
@@ -289,13 +290,28 @@ class UnschedulablePods:
 
     def forget(self, uid: str) -> None:
         """The pod no longer waits."""
+        counted_in = self.crowds.namespace_of(uid)
+        self._leaves(uid)
+        self.crowds.forget(uid)
+        if counted_in is not None:
+            self.slots_freed([counted_in])  # it may have taken room
+
+    def tried(self, pod: Pod, policy: PolicyKey | None) -> None:
+        """The scheduler calls filter for the pod."""
+        self.crowds.tried(pod.uid, pod.namespace, policy)
+
+    def placed(self, uid: str) -> None:
+        """Filter has placed the pod."""
+        self._leaves(uid)
+        self.crowds.placed(uid)
+
+    def _leaves(self, uid: str) -> None:
         waiter = self._waiters.get(uid)
         if waiter is not None:
             namespace = self._namespaces[waiter.pod.namespace]
             if namespace.last_out == uid:
                 namespace.trickles_at = -inf
             self._remove(uid)
-        self.crowds.forget(uid)
 
     def _not_asked_for(self, uid: str) -> None:
         """The scheduler no longer calls filter for the pod, but may still try it: a pod that was
@@ -326,6 +342,7 @@ class UnschedulablePods:
             if self.crowds.is_let_out(pod.uid):
                 self._count(waiter, Wait.ELSEWHERE)
             self._not_asked_for(pod.uid)
+            self.slots_freed([pod.namespace])
             return
         waiter.pod = pod
         if waiter.alike.gated and not pod.is_gated:

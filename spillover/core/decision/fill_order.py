@@ -14,63 +14,79 @@ from functools import lru_cache
 
 from spillover.core.model.policy import Policy, Unit
 
-LAST_PLACE = 200_000
+LAST_PLACE = 500_000
 """Slots with a higher place count as beyond every maximum."""
+_MOST_ORDERS = 256
 
 _Limits = tuple[tuple[int | None, Decimal | None], ...]
 """`max` and `max_ratio` of each unit."""
 
 
 class FillOrder:
-    """The places of the units' slots. They are computed as far as somebody has asked for them."""
+    """The places of the units' slots. They are computed as far as somebody has asked for them: at
+    most one for each pod that was in the unit at a time."""
 
     def __init__(self, limits: _Limits) -> None:
         self._limits = [
             (most, Fraction(ratio) if ratio is not None else None) for most, ratio in limits
         ]
         self._places: list[list[int]] = [[] for _ in limits]
-        self._size = 0
+        self._ended = [False for _ in limits]
 
     def place(self, unit: int, number: int) -> int | None:
         """The place of the slot `number` (from 1) of the unit with this index. None if the unit
         never has so many slots."""
         places = self._places[unit]
-        most = self._limits[unit][0]
-        if most is not None and number > most:
-            return None
-        while len(places) < number and self._size < LAST_PLACE:
-            self._grow()
+        while len(places) < number and not self._ended[unit]:
+            following = self._next(unit)
+            if following is None:
+                self._ended[unit] = True
+            else:
+                places.append(following)
         return places[number - 1] if len(places) >= number else None
 
-    def number(self, unit: int, place: int) -> int | None:
-        """The number of the unit's slot at this place, or None."""
-        while self._size < min(place, LAST_PLACE):
-            self._grow()
+    def number(self, unit: int, place: int, most: int) -> int | None:
+        """Which of the unit's first `most` slots has this place, or None."""
+        self.place(unit, most)
         places = self._places[unit]
-        index = bisect_left(places, place)
+        index = bisect_left(places, place, hi=min(most, len(places)))
         return index + 1 if index < len(places) and places[index] == place else None
 
-    def _grow(self) -> None:
-        """Adds the slots that one more pod fills."""
-        self._size += 1
-        left = self._size
-        wanted = []
-        for most, ratio in self._limits:
-            cap = left
+    def _next(self, unit: int) -> int | None:
+        """The smallest size, beyond the place before, at which a fresh start fills one slot more.
+        Steps that double, and then a binary search."""
+        wanted = len(self._places[unit]) + 1
+        low = self._places[unit][-1] if self._places[unit] else 0
+        step = 1
+        while self._filled(unit, low + step) < wanted:
+            if low + step >= LAST_PLACE:
+                return None
+            step *= 2
+        high, low = low + step, low + step // 2
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._filled(unit, middle) < wanted:
+                low = middle
+            else:
+                high = middle
+        return high
+
+    def _filled(self, unit: int, size: int) -> int:
+        """How many slots of the unit a fresh start of this size fills."""
+        left = size
+        for index, (most, ratio) in enumerate(self._limits):
+            filled = left
             if most is not None:
-                cap = min(cap, most)
+                filled = min(filled, most)
             if ratio is not None:
-                cap = min(cap, self._size * ratio.numerator // ratio.denominator)
-            wanted.append(cap)
-            left -= cap
-        missing = sum(wanted) - sum(map(len, self._places))
-        for places, cap in zip(self._places, wanted, strict=True):
-            while missing > 0 and len(places) < cap:
-                places.append(self._size)
-                missing -= 1
+                filled = min(filled, size * ratio.numerator // ratio.denominator)
+            if index == unit:
+                return filled
+            left -= filled
+        raise IndexError(unit)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=_MOST_ORDERS)
 def _order(limits: _Limits) -> FillOrder:
     return FillOrder(limits)
 

@@ -3,13 +3,15 @@
 The text of a reason stays the same as long as the decision does.
 """
 
+import re
 from collections.abc import Mapping, Sequence, Set
+from functools import partial
 from typing import Protocol
 
 from spillover.core.decision.demand import Demand
 from spillover.core.decision.outcomes import Assignment, AtMax, Blocked, Reasons, Rejected
 from spillover.core.model.nodes import Names
-from spillover.core.model.policy import InvalidPolicy, LoadedPolicy, NodePool, Policy
+from spillover.core.model.policy import InvalidPolicy, LoadedPolicy, NodePool, Policy, Unit
 
 UNTOLERATED_TAINT = "node(s) had untolerated taint(s)"
 """The text of the TaintToleration plugin, so that the scheduler's message stays the usual one."""
@@ -21,6 +23,11 @@ UNTOLERATED_SPREAD = (
     "the pod's topology spread honors taints: it waits until Spillover has given it tolerations of"
     " the virtual nodes' taints"
 )
+
+EDITS_PENDING = (
+    "edits of policies in this namespace are being taken in by Spillover: the pod waits until then"
+)
+NOT_FIRST_CHOICE = "node(s) were nominated, and are not the pod's first choice"
 
 _LONGEST_ERROR = 300
 """Most characters of a policy's error in a reason. A reason is sent once for each offered node."""
@@ -145,39 +152,38 @@ def _one_by_one(
     return list(found.items())
 
 
-def is_told_in(message: str, policy: LoadedPolicy | None) -> bool:
-    """Whether the scheduler's message for a pod has a reason of Spillover for the policy as it is
-    now. If it has none, the scheduler's own plugins have refused the pod before they asked
-    Spillover, or the message is about another policy."""
-    ours = [UNKNOWN_NODE, UNKNOWN_OWNER]
+def is_told_in(message: str, policy: LoadedPolicy | None, unit: Unit | None) -> bool:
+    """Whether the scheduler's message for a pod has a reason of Spillover against this unit of the
+    policy as it is now. None: against any node. If it has none, the scheduler's own plugins have
+    refused the unit's nodes before they asked Spillover, or the message is about another policy."""
+    ours = ["Spillover", NOT_FIRST_CHOICE]
     if policy is not None:
         ours.append(f"ResourcePolicy {policy.key.name}")
-    if isinstance(policy, Policy):
+    units = (unit,) if unit is not None else policy.units if isinstance(policy, Policy) else ()
+    for each in units:
         ours += [
-            text
-            for unit in policy.units
-            for text in (
-                f"{unit.title} is at its max",
-                f"{unit.title} has no room for",
-                f"{unit.title}: ",
-                f"waits for {unit.title} until",
-                f"waits for nodes of {unit.title}",
-                f"waits for terminating pods of {unit.title}",
-                f"waits for preempted pods to leave {unit.title}",
-                f"may preempt pods of lower priority in {unit.title}",
-            )
+            f"{each.title} is at its max",
+            f"{each.title} has no room for",
+            f"waits for {each.title} until",
+            f"waits for nodes of {each.title}",
+            f"waits for terminating pods of {each.title}",
+            f"waits for preempted pods to leave {each.title}",
+            f"may preempt pods of lower priority in {each.title}",
         ]
-    return any(text in message for text in ours)
+    return any(map(partial(_has_words, message), ours))
+
+
+def _has_words(message: str, text: str) -> bool:
+    """Whether the text is in the message, and is no part of longer names."""
+    return re.search(rf"(?<![\w.-]){re.escape(text)}(?![\w-]|\.\w)", message) is not None
 
 
 def in_a_crowd(policy: LoadedPolicy | None, rejected: Rejected) -> str:
     """The short reason for a rejected pod when many pods of its namespace wait. Empty if the usual
-    reason does not change with edits of units."""
+    reason does not name units: edits of them would change it."""
     if isinstance(policy, InvalidPolicy):
         return f"ResourcePolicy {policy.key.name} is invalid: see its condition Invalid"
-    names_units = rejected.stays is not None or any(
-        isinstance(each, AtMax) for each in rejected.passed
-    )
+    names_units = rejected.stays is not None or bool(rejected.passed)
     if policy is None or not names_units:
         return ""
     return (

@@ -31,6 +31,7 @@ AUTOSCALER_LABELS = frozenset(
         "cloud.google.com/gke-nodepool",
         "kubernetes.azure.com/agentpool",
         "tke.cloud.tencent.com/nodepool-id",
+        "cluster.vke.volcengine.com/machinepool-name",
     }
 )
 """Keys of labels of nodes that an autoscaler may add: goatscaler's and Karpenter's, and those of

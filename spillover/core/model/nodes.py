@@ -131,6 +131,9 @@ class _PoolNodes:
     tainted: Set[str] = frozenset()
     """The nodes that have taints, at `revision` of the index."""
     revision: int = -1
+    taints: frozenset[Taint] = frozenset()
+    """The providers' taints of the pool's virtual nodes, at `taints_revision` of the index."""
+    taints_revision: int = -1
 
 
 class _Members(LRUCache[NodePool, _PoolNodes]):
@@ -258,13 +261,16 @@ class NodeIndex:
     def provider_taints(self, pool: NodePool, tolerations: Iterable[Toleration]) -> frozenset[str]:
         """The keys of the providers' taints of the pool's virtual nodes that a pod with these
         tolerations does not tolerate."""
-        return frozenset(
-            taint.key
-            for name in self._tainted_members(pool) & self._virtual
-            for taint in self._nodes[name].taints
-            if taint.key in self._conventions.provider_taints
-            and not tolerated([taint], tolerations)
-        )
+        found = self._of(pool)
+        if found.taints_revision != self.revision:
+            found.taints = frozenset(
+                taint
+                for name in self._tainted_members(pool) & self._virtual
+                for taint in self._nodes[name].taints
+                if taint.key in self._conventions.provider_taints
+            )
+            found.taints_revision = self.revision
+        return frozenset(taint.key for taint in found.taints if not tolerated([taint], tolerations))
 
     def _taints(self, name: str, to_virtual_unit: bool) -> Iterable[Taint]:
         taints = self._tainted[name].taints

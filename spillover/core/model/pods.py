@@ -25,7 +25,9 @@ CROWD_GATE = "spillover.dev/crowd"
 """The scheduling gate of pods that were created in a crowded namespace: see
 `spillover.core.cache.crowds`."""
 
-_LOOKED_AT_NODES = re.compile(r"nodes are available: [0-9]+ |no nodes available")
+_LOOKED_AT_NODES = re.compile(
+    r"Unschedulable: (0/[0-9]+ nodes are available: [0-9]+ |no nodes available)"
+)
 """kube-scheduler's message counts the nodes for each reason that it found at nodes. It gives no
 number if a PreFilter plugin has refused the pod. Source: k8s.io/kubernetes, framework.FitError."""
 
@@ -41,6 +43,8 @@ EPOCH_ANNOTATION = "spillover.dev/epoch"
 `spillover.core.cache.term`."""
 
 
+_LONGEST_KEYS = 4096
+"""Longest annotation of tolerations that is read, in characters."""
 _LONGEST_VERSION = 20  # digits of 64 bits
 
 
@@ -122,7 +126,7 @@ class Pod:
         """The scheduler's last attempt looked for a node and found none. If the pod itself cannot
         be scheduled for now, for example because a volume claim is missing, the scheduler does not
         look at nodes."""
-        return self.is_refused and _LOOKED_AT_NODES.search(self.refusal) is not None
+        return self.is_refused and _LOOKED_AT_NODES.match(self.refusal) is not None
 
     @property
     def is_gated(self) -> bool:
@@ -181,7 +185,7 @@ def _tolerations(wire: PodObject) -> tuple[tuple[Toleration, ...], frozenset[str
     """The pod's own tolerations, and the keys of those that Spillover gave it."""
     every = wire.spec.tolerations or ()
     text = (wire.metadata.annotations or {}).get(TOLERATED_ANNOTATION, "")
-    if not text:
+    if not text or len(text) > _LONGEST_KEYS:
         return tuple(every), frozenset()
     keys = frozenset(text.split(","))
     given = [each for each in every if each == Toleration(each.key, "Exists") and each.key in keys]

@@ -67,8 +67,9 @@ class DesiredAnnotations:
             return f"it is in no unit of {home.policy.key}"
         places = self._placed.get(home.policy.key, {})
         placed = places.get(pod.uid)
-        is_beyond = pod.uid in places and placed is None
-        if is_beyond or self._is_misplaced(pod, home):
+        if pod.uid in places and placed is None:
+            return f"it has no place in the fill order of {home.policy.key}"
+        if self._is_misplaced(pod, home):
             return f"it is above the maximum of {home.unit.title} of {home.policy.key}"
         if placed is not None:
             return f"it has place {placed} in the fill order of {home.policy.key}"
@@ -120,11 +121,16 @@ class DesiredAnnotations:
                 policy.key,
                 unit.identity,
                 pods,
-                self._state.ledger.in_flight,
-                partial(_number_of, order, index),
+                self._is_being_bound,
+                partial(_number_of, order, index, len(pods)),
             )
             found |= {uid: order.place(index, number) for uid, number in numbers.items()}
         return found
+
+    def _is_being_bound(self, uid: str) -> bool:
+        """Whether the pod's binding is in flight, or the watch has not shown the pod's node yet."""
+        ledger, pod = self._state.ledger, self._state.pod(uid)
+        return ledger.in_flight(uid) or (ledger.is_bound(uid) and (pod is None or not pod.node))
 
     def _keep(self, kept: dict[PolicyKey, Set[str]], key: PolicyKey, now: Set[str]) -> None:
         before = kept.pop(key, frozenset[str]())
@@ -162,10 +168,11 @@ class DesiredAnnotations:
         return [pod for pod in found if pod is not None]
 
 
-def _number_of(order: FillOrder, unit: int, pod: Pod) -> int | None:
-    """The number of the pod's slot in the unit with this index, as the pod's cost says."""
+def _number_of(order: FillOrder, unit: int, most: int, pod: Pod) -> int | None:
+    """The number of the pod's slot in the unit with this index, as the pod's cost says, if it is at
+    most `most`."""
     place = place_of(pod)
-    return order.number(unit, place) if place is not None else None
+    return order.number(unit, place, most) if place is not None else None
 
 
 def _is_exceeded(unit: Unit, most: int | None, used: Usage) -> bool:

@@ -19,7 +19,7 @@ from spillover.core.decision.outcomes import (
 )
 from spillover.core.decision.outcomes import Verdict as UnitVerdict
 from spillover.core.decision.placement import ClusterView, assign_unit, evaluate_unit
-from spillover.core.decision.reasons import is_told_in
+from spillover.core.decision.reasons import UNTOLERATED_SPREAD, is_told_in
 from spillover.core.model.pods import Pod
 from spillover.core.model.policy import InvalidPolicy, LoadedPolicy, Policy, Unit, UnitKey
 from spillover.core.model.resources import written
@@ -176,7 +176,7 @@ def explain_pod(
     offered = frozenset(name for name, why in misfits.items() if why is None)
     found = assign_unit(pod.uid, demand, offered, policy, world)
     placed = found.outcome if isinstance(found.outcome, Placement) else None
-    refused = placed is not None and pod.is_refused and not is_told_in(pod.refusal, policy)
+    refused = pod.is_refused and not _agrees(pod, policy, found)
     if refused:
         placed = None
     walked = () if refused else _walked(found)
@@ -198,6 +198,17 @@ def explain_pod(
         next_try="" if hindrances else next_try,
         last_word=_words(pod),
     )
+
+
+def _agrees(pod: Pod, policy: LoadedPolicy | None, found: Assignment) -> bool:
+    """Whether the scheduler's message is no argument against the outcome: Spillover itself was the
+    obstacle, so that what has changed since counts."""
+    match found.outcome:
+        case Placement(unit=unit):
+            return is_told_in(pod.refusal, policy, unit)
+        case Waiting(unit=unit) | Evicting(unit=unit):
+            return pod.is_refused_by_nodes or is_told_in(pod.refusal, policy, unit)
+    return True
 
 
 def _words(pod: Pod) -> str:
@@ -358,6 +369,8 @@ def _next_try(found: Assignment, policy: LoadedPolicy | None, demand: Demand) ->
     if demand.missing:
         return f"when the pod has the label; {FLUSH}"
     outcome = found.outcome
+    if isinstance(outcome, Blocked) and outcome.reason == UNTOLERATED_SPREAD:
+        return f"when Spillover has written the tolerations; {FLUSH}"
     if isinstance(outcome, Blocked):
         return f"when the replicas of its owner are known; {FLUSH}"
     if isinstance(outcome, Placement):

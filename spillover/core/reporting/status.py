@@ -305,8 +305,8 @@ def _own_cost(names: Sequence[str]) -> str:
 
 def _kept(labels: Sequence[str]) -> str:
     return (
-        "these labels of units are not written to some pods, because the pods' controllers select"
-        f" by them and would create new pods without end: {_names(labels, len(labels))}"
+        "some pods keep their own values of these labels of units, because their controllers select"
+        f" by them, or may do so: {_names(labels, len(labels))}"
     )
 
 
