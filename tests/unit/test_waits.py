@@ -267,8 +267,9 @@ def test_a_slot_that_becomes_free_without_a_node_begins_a_wait() -> None:
     assert world.nudged() == []
     world.now = 30.0
     world.delete("there-0")
-    assert world.nudged() == ["four"], "there is room for one"
-    assert world.ask(world.put("four")) == "waits for ecs until 2026-01-01T12:01:30Z"
+    for name in ("four", "three"):
+        assert world.nudged() == [name], "there is room for one at a time"
+        assert world.ask(world.put(name)) == "waits for ecs until 2026-01-01T12:01:30Z"
     assert world.nudged() == []
 
 
