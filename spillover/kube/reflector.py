@@ -249,7 +249,8 @@ class Reflector(Generic[T]):
 
     async def _list(self) -> int:
         """Feeds a complete, consistent list to the sink and returns its version."""
-        self.relists += not self._absences
+        if not self._absences:
+            self.relists += 1
         items: list[T] = []
         unreadable: dict[str, Unreadable] = {}
         pages = {"limit": str(self.limits.page)} if self._in_pages else {}
@@ -265,6 +266,8 @@ class Reflector(Generic[T]):
                 break
             params["continue"] = part.metadata.continue_
         version = self._number(part.metadata.resource_version)
+        if self._absences:
+            self.relists += 1  # the collection exists now
         self._absent_at = -inf
         self._absences = 0
         self._in_pages = True
