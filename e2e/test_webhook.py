@@ -230,17 +230,20 @@ def test_doubts_and_consequences_are_warnings(nodes: Scene) -> None:
         VKE,
         nodes.namespace,
         "younger",
-        selector={"tier": "web"},
+        selector={"app": "app", "tier": "web"},
         subsets=[{"name": "a", "type": "ecs"}],
     )
-    assert f"Warning: spec.selector: {ACK}/app may select the same pods" in apply(nodes, younger)
+    assert f"Warning: spec.selector: {ACK}/app selects some of the same pods" in apply(
+        nodes, younger
+    )
 
 
 def test_a_workload_whose_selector_a_policy_changes_is_warned(nodes: Scene) -> None:
     nodes.add(ack_app(nodes, "app"))
     app = plain(nodes, "app", 0, team="mine")
     app["spec"]["selector"]["matchLabels"]["team"] = "mine"
-    assert "ResourcePolicy app sets the label team on pods" in apply(nodes, app)
+    said = apply(nodes, app)
+    assert "units of ResourcePolicy app give pods the label team with another value" in said
 
 
 MUTABLE: Object = {
