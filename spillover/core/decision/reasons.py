@@ -180,10 +180,13 @@ def _has_words(message: str, text: str) -> bool:
 
 def in_a_crowd(policy: LoadedPolicy | None, rejected: Rejected) -> str:
     """The short reason for a rejected pod when many pods of its namespace wait. Empty if the usual
-    reason does not name units: edits of them would change it."""
+    reason names no unit: if only nodes are missing, people read the words of the TaintToleration
+    plugin."""
     if isinstance(policy, InvalidPolicy):
         return f"ResourcePolicy {policy.key.name} is invalid: see its condition Invalid"
-    names_units = rejected.stays is not None or bool(rejected.passed)
+    names_units = rejected.stays is not None or any(
+        isinstance(each, AtMax) for each in rejected.passed
+    )
     if policy is None or not names_units:
         return ""
     return (
