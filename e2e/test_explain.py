@@ -1,42 +1,17 @@
 """`spillover explain`, as its user runs it."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from harness.cluster import Cluster
+from harness.explaining import explained, spillover
 from harness.scenes import ACK, deployment, node, pod, policy, three_tier_nodes, three_tiers
 from harness.stage import Scene, answered
 from harness.watch import node_of
 
 Object = dict[str, Any]
-
-
-def spillover(
-    cluster: Cluster, *arguments: str, kubeconfig: Path | None = None, code: int = 0
-) -> str:
-    """What the command prints; what it complains of if it is to fail."""
-    command = [str(Path(sys.executable).with_name("spillover")), *arguments]
-    ended = subprocess.run(
-        [*command, f"--kubeconfig={kubeconfig or cluster.kubeconfig}"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode == code, ended.stderr
-    return ended.stdout if code == 0 else ended.stderr
-
-
-def explained(scene: Scene, kind: str, name: str) -> Object:
-    text = spillover(scene.cluster, "explain", kind, name, "-n", scene.namespace, "-o", "json")
-    report: Object = json.loads(text)
-    return report
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import yaml
 
 from harness.cluster import Cluster
+from harness.explaining import explained
 from harness.places import MANIFESTS
 from harness.scenes import ACK, VKE, deployment, node, pod, policy, virtual_node
 from harness.stage import Scene
@@ -53,19 +53,6 @@ def workload(kind: str, name: str, labels: dict[str, str], **spec: object) -> Ob
         "metadata": {"name": name},
         "spec": {"selector": {"matchLabels": labels}, "template": template, **spec},
     }
-
-
-def explained(scene: Scene, kind: str, name: str) -> Object:
-    command = [str(Path(sys.executable).with_name("spillover")), "explain", kind, name]
-    ended = subprocess.run(
-        [*command, f"--kubeconfig={scene.cluster.kubeconfig}", "-n", scene.namespace, "-o", "json"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    found: Object = json.loads(ended.stdout)[kind]
-    return found
 
 
 def condition(scene: Scene, name: str, kind: str) -> Object:
@@ -302,7 +289,7 @@ def test_f4_a_daemon_set_takes_no_slot_and_runs_everywhere(scene: Scene, slack: 
     name = next(
         each["metadata"]["name"] for each in pods if each["metadata"]["labels"]["app"] == "agent"
     )
-    assert "DaemonSet" in explained(scene, "pod", name)["outcome"]
+    assert "DaemonSet" in explained(scene, "pod", name)["pod"]["outcome"]
 
 
 # --- F5: explain ----------------------------------------------------------------------------------
@@ -334,7 +321,7 @@ def test_f5_explain_gives_the_reason_of_other_plugins(scene: Scene, slack: float
         "two placed, one refused",
     )
     waiting = next(each for each in scene.pods.objects.values() if not node_of(each))
-    report = explained(scene, "pod", waiting["metadata"]["name"])
+    report = explained(scene, "pod", waiting["metadata"]["name"])["pod"]
     assert report["outcome"].startswith("not placed: the scheduler finds no node: ")
     assert "anti-affinity" in report["outcome"]
     assert "within seconds" not in report["next_try"]
@@ -355,7 +342,7 @@ def test_f5_explain_knows_host_ports(scene: Scene, slack: float) -> None:
         60 * slack,
         "the second refused",
     )
-    report = explained(scene, "pod", "second")
+    report = explained(scene, "pod", "second")["pod"]
     assert report["units"][0]["nodes"] == {"with a host port of the pod taken": ["p1"]}
 
 

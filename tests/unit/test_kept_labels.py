@@ -35,7 +35,7 @@ def kept(world: World) -> tuple[str, ...]:
 
 def test_a_label_that_the_owner_selects_by_stays() -> None:
     it = world()
-    it.cluster.put_workload(Workload("replicasets", "owner", "ns", 1, "", "w", BY_TIER))
+    it.cluster.put_workload(Workload("replicasets", "owner", "ns", 1, "", BY_TIER))
     plan = bound(it, owner="owner", controller="owner")
     assert plan.labels == {"more": "yes"}
     assert kept(it) == ("tier of ecs",)
@@ -46,7 +46,7 @@ def test_a_label_that_the_owner_selects_by_stays() -> None:
 def test_other_labels_of_a_known_owner_are_replaced() -> None:
     it = world()
     by_app = (Requirement("app", Operator.IN, ("app",)),)
-    it.cluster.put_workload(Workload("replicasets", "owner", "ns", 1, "", "w", by_app))
+    it.cluster.put_workload(Workload("replicasets", "owner", "ns", 1, "", by_app))
     assert bound(it, owner="owner", controller="owner").labels == {"tier": "prepaid", "more": "yes"}
     assert kept(it) == ()
 
@@ -65,7 +65,7 @@ def test_a_pod_without_a_controller_gets_every_label() -> None:
 def test_a_label_whose_presence_breaks_the_selector_is_not_added() -> None:
     it = world()
     absent = (Requirement("more", Operator.DOES_NOT_EXIST),)
-    it.cluster.put_workload(Workload("replicasets", "owner", "ns", 1, "", "w", absent))
+    it.cluster.put_workload(Workload("replicasets", "owner", "ns", 1, "", absent))
     assert bound(it, owner="owner", controller="owner").labels == {"tier": "prepaid"}
 
 

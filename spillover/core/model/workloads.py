@@ -22,7 +22,6 @@ class Workload:
     replicas: int
     owner: str
     """Uid of the workload's own controller, or ""."""
-    name: str = ""
     selector: tuple[Requirement, ...] = ()
     """How the workload selects its pods."""
 
@@ -72,7 +71,6 @@ def workload_from_wire(wire: WorkloadObject, kind: str) -> Workload:
         namespace=metadata.namespace,
         replicas=wire.spec.replicas if wire.spec.replicas is not None else 1,
         owner=owner_of(metadata),
-        name=metadata.name,
         selector=requirements_of(wire.spec.selector),
     )
 
