@@ -68,7 +68,7 @@ def scheduler_app(
     async def filter_(request: web.Request) -> web.Response:
         with metrics.filter_seconds.time():
             deadline = clock() + HOLD_SECONDS
-            args = await _decoded(request, FilterArgs)
+            args = await _decoded(request, _FILTER_ARGS)
             if not await ready.synced(deadline - clock()):
                 return json_answer(FilterResult(error=NOT_SYNCED))
             if reason := await admission.of_pod(args.pod, deadline - clock()):
@@ -77,7 +77,7 @@ def scheduler_app(
 
     async def preempt(request: web.Request) -> web.Response:
         deadline = clock() + HOLD_SECONDS
-        args = await _decoded(request, PreemptArgs)
+        args = await _decoded(request, _PREEMPT_ARGS)
         if not await ready.synced(deadline - clock()):
             return json_answer(PreemptResult())  # there is no field for an error
         if await admission.of_pod(args.pod, deadline - clock()):
@@ -87,7 +87,7 @@ def scheduler_app(
     async def bind(request: web.Request) -> web.Response:
         with metrics.bind_seconds.time():
             deadline = clock() + BIND_SECONDS
-            args = await _decoded(request, BindArgs)
+            args = await _decoded(request, _BIND_ARGS)
             if not await ready.synced(BIND_SECONDS / 2):
                 return json_answer(BindResult(error=NOT_SYNCED))
             if reason := await admission.of_known(args.pod_uid, BIND_SECONDS / 2):
@@ -101,12 +101,17 @@ def scheduler_app(
     return app
 
 
-async def _decoded(request: web.Request, kind: type[T]) -> T:
+_FILTER_ARGS = msgspec.json.Decoder(FilterArgs)
+_PREEMPT_ARGS = msgspec.json.Decoder(PreemptArgs)
+_BIND_ARGS = msgspec.json.Decoder(BindArgs)
+
+
+async def _decoded(request: web.Request, decoder: msgspec.json.Decoder[T]) -> T:
     try:
-        return await decoded(request, msgspec.json.Decoder(kind), READ_SECONDS)
+        return await decoded(request, decoder, READ_SECONDS)
     except UNDECODABLE as error:
         hint = _NAMES_WANTED if str(error) in _WITHOUT_NAMES else ""
-        raise web.HTTPBadRequest(text=f"{kind.__name__}: {error}{hint}") from error
+        raise web.HTTPBadRequest(text=f"{decoder.type.__name__}: {error}{hint}") from error
 
 
 _WITHOUT_NAMES = (

@@ -6,8 +6,11 @@ from extender.decisions import DecisionLog
 from extender.metrics import Metrics
 from spillover.api.extender import FilterArgs, FilterResult
 from spillover.core.decision.outcomes import Placement
+from spillover.core.model.nodes import Names
 from spillover.core.model.pods import pod_from_wire
 from spillover.core.scheduler import Scheduler
+
+_NO_NODE = msgspec.Raw(b"[]")
 
 
 class Filtering:
@@ -19,7 +22,7 @@ class Filtering:
     def filter(self, args: FilterArgs) -> FilterResult:
         """Decides on which nodes the pod may run, and reserves its slot."""
         try:
-            pod = pod_from_wire(args.pod)
+            pod = self._scheduler.cluster.at_version(args.pod.metadata) or pod_from_wire(args.pod)
         except ValueError as error:
             self._metrics.decisions.labels("error").inc()
             return FilterResult(error=f"Pod.{error}")
@@ -30,9 +33,9 @@ class Filtering:
         decision = self._scheduler.place(pod, args.node_names)
         if isinstance(decision, Placement):
             self._metrics.decisions.labels("placed" if decision.unit else "passed").inc()
-            return FilterResult(node_names=list(decision.nodes))
+            return FilterResult(node_names=msgspec.Raw(Names.of(decision.nodes).encoded))
         self._metrics.decisions.labels("waits" if decision.stays else "rejected").inc()
         self._decisions.rejected(pod, decision, self._scheduler.cluster.policy_of)
         return FilterResult(
-            node_names=[], failed_and_unresolvable_nodes=msgspec.Raw(decision.reasons.encoded)
+            node_names=_NO_NODE, failed_and_unresolvable_nodes=msgspec.Raw(decision.reasons.encoded)
         )

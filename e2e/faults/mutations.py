@@ -31,7 +31,7 @@ class Mutation:
 
 
 _CHECKED = """\
-            decision = self._decide(pod, Names([node]))
+            decision = self._decide(pod, policy, Names([node]))
             if isinstance(decision, Rejected):
                 # An existing reservation stays until filter's next answer for the pod.
                 return decision.reasons[node]
@@ -44,7 +44,7 @@ _UNCHECKED = """\
             cluster = self.cluster
             unit = next(u for u in policy.units if node in cluster.nodes.members(u.pool))
             key = UnitKey(policy.key, unit.identity)
-            cluster.ledger.reserve(pod, policy.key, key, frozenset([node]))
+            cluster.ledger.reserve(pod, policy.key, key, Names([node]))
 """
 
 MUTATIONS = (

@@ -18,8 +18,8 @@ class FilterArgs(Struct, frozen=True, rename="pascal"):
 class FilterResult(Struct, frozen=True, rename="pascal", omit_defaults=True):
     """The answer to a filter request."""
 
-    node_names: list[str] | None = None
-    """A subset of the requested nodes."""
+    node_names: Raw | None = None
+    """A JSON array: a subset of the requested nodes."""
     failed_and_unresolvable_nodes: Raw | None = None
     """A JSON object: the reason for each node, by its name."""
     error: str = ""

@@ -70,14 +70,14 @@ class Scheduler:
     def place(self, pod: Pod, names: Sequence[str]) -> Decision:
         """Decides, reserves a placement, and remembers a rejection. `pod` is the scheduler's view,
         and `names` are the nodes that it offers. The caller checks first that there is no
-        obstacle."""
+        obstacle, and does not change `names` later."""
         offered = Names(names)
         self.cluster.learn(pod)
         policy = self.cluster.policy_of(pod)
         self.cluster.waiting.tried(pod, policy.key if policy is not None else None)
         if self.cluster.edits.is_pending(pod.namespace):
             return self._put_off(pod, offered)
-        decision = self._decide(pod, offered)
+        decision = self._decide(pod, policy, offered)
         if len(names) != 1 or names[0] != pod.nominated:
             self.cluster.attempts.call_is_full(pod.uid)
         elif not self._is_wanted(pod, decision) and self.cluster.attempts.refuse_probe(pod):
@@ -85,12 +85,12 @@ class Scheduler:
             # scheduler's call with all nodes follows at once.
             self.cluster.ledger.release(pod.uid)
             return Rejected(Reasons.same(offered, NOT_FIRST_CHOICE))
+        if isinstance(decision, Rejected):
+            self.cluster.ledger.release(pod.uid)
+            return self._remember(pod, policy, offered, decision)
         self._reserve(pod, decision)
-        if isinstance(decision, Placement):
-            self.cluster.waiting.placed(pod.uid)
-            self.cluster.attempts.placed(pod.uid)
-        else:
-            return self._remember(pod, offered, decision)
+        self.cluster.waiting.placed(pod.uid)
+        self.cluster.attempts.placed(pod.uid)
         return decision
 
     def preempt(self, pod: Pod, victims: Mapping[str, Sequence[str]]) -> Set[str]:
@@ -144,7 +144,7 @@ class Scheduler:
         policy = self.cluster.policy_of(pod)
         reservation = self.cluster.ledger.reservation(uid, node)
         if reservation is None or reservation.policy != (policy.key if policy else None):
-            decision = self._decide(pod, Names([node]))
+            decision = self._decide(pod, policy, Names([node]))
             if isinstance(decision, Rejected):
                 # An existing reservation stays until filter's next answer for the pod.
                 return decision.reasons[node]
@@ -218,8 +218,8 @@ class Scheduler:
         self.cluster.waiting.rejected(pod, *alike, offered.known, put_off.causes, wait=wait)
         return put_off
 
-    def _decide(self, pod: Pod, offered: Names) -> Decision:
-        decision = self._found(pod, offered)
+    def _decide(self, pod: Pod, policy: LoadedPolicy | None, offered: Names) -> Decision:
+        decision = self._found(pod, policy, offered)
         resting = self._resting(decision)
         if resting is None:
             return decision
@@ -234,35 +234,33 @@ class Scheduler:
             return None
         return Waiting(found.unit, f"{found.unit.title}: {refusal.reason}", until=refusal.until)
 
-    def _found(self, pod: Pod, offered: Names) -> Decision:
-        policy = self.cluster.policy_of(pod)
+    def _found(self, pod: Pod, policy: LoadedPolicy | None, offered: Names) -> Decision:
         demand = self.cluster.demand_under(pod, policy)
         repeats = self._repeats
         basis = repeats.basis(pod.uid, demand, policy, self.cluster.nodes.revision)
-        if basis is not None and repeats.may_know(demand, basis):
+        if basis is not None:
             offered.share(self.cluster.waiting.shared)
             if (again := repeats.answer(demand, offered.known, basis)) is not None:
                 return again
         decision = decide(pod.uid, demand, offered, policy, self.cluster.view())
-        if basis is not None and isinstance(decision, Rejected):
-            repeats.keep(demand, offered.known, basis, decision)
+        if isinstance(decision, Rejected):
+            if basis is None:
+                repeats.note(demand, policy)
+            else:
+                repeats.keep(demand, offered.known, basis, decision)
         return decision
 
-    def _reserve(self, pod: Pod, decision: Decision) -> None:
-        match decision:
-            case Placement():
-                policy = decision.policy
-                key = policy.key if policy is not None else None
-                passed = decision.passed
-                self.cluster.ledger.reserve(pod, key, decision.unit_key, decision.nodes, passed)
-                if key is not None:
-                    # Other pods that wait for this slot are held back now.
-                    self.cluster.dirty.policy(key)
-                if isinstance(policy, Policy) and policy.waits_for_a_time:
-                    # The unit may be at its limit now: pods that wait for its nodes go on.
-                    self.cluster.waiting.slots_freed([pod.namespace])
-            case Rejected():
-                self.cluster.ledger.release(pod.uid)
+    def _reserve(self, pod: Pod, placement: Placement) -> None:
+        policy = placement.policy
+        key = policy.key if policy is not None else None
+        nodes, passed = Names.of(placement.nodes), placement.passed
+        self.cluster.ledger.reserve(pod, key, placement.unit_key, nodes, passed)
+        if key is not None:
+            # Other pods that wait for this slot are held back now.
+            self.cluster.dirty.policy(key)
+        if isinstance(policy, Policy) and policy.waits_for_a_time:
+            # The unit may be at its limit now: pods that wait for its nodes go on.
+            self.cluster.waiting.slots_freed([pod.namespace])
 
     def _is_wanted(self, pod: Pod, decision: Decision) -> bool:
         """Whether the pod goes to its nominated node, regardless of other nodes."""
@@ -273,10 +271,12 @@ class Scheduler:
             return True  # the nomination follows from our own answer to preempt
         return is_first_choice(decision)
 
-    def _remember(self, pod: Pod, offered: Names, decision: Rejected) -> Rejected:
+    def _remember(
+        self, pod: Pod, found: LoadedPolicy | None, offered: Names, decision: Rejected
+    ) -> Rejected:
         """Returns the answer to the scheduler. In a crowd, the answer is one short reason that does
         not change with edits of the units: the scheduler writes a changed reason to every pod."""
-        stays, found, told = decision.stays, self.cluster.policy_of(pod), decision
+        stays, told = decision.stays, decision
         held = is_held(found, stays, decision.passed)
         is_crowded = self.cluster.waiting.crowds.is_crowded(pod.namespace)
         if is_crowded and (reason := in_a_crowd(found, decision)):
@@ -290,10 +290,10 @@ class Scheduler:
                 waits = unit.identity  # the rest of a unit with refused bindings ends by itself
             case Evicting(unit=unit):
                 self.cluster.attempts.try_in(pod, unit.identity)
-        policy, demand = self.cluster.equivalence_of(pod)
+        demand = self.cluster.demand_under(pod, found)
         self.cluster.waiting.rejected(
             pod,
-            policy,
+            found.key if found is not None else None,
             demand,
             offered.known,
             told.causes,

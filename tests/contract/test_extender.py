@@ -139,6 +139,16 @@ async def test_filter_gives_every_rejected_node_its_reason_and_no_error(extender
     )
 
 
+async def test_a_pod_at_a_known_version_is_the_known_pod(extender: Extender) -> None:
+    """What else the request says of this version is not read again."""
+    metadata = json.loads(FILTER)["Pod"]["metadata"]
+    extender.scheduler.cluster.put_policy(inference(max=0))
+    known = pod(UID, namespace="default", labels={}, version=int(metadata["resourceVersion"]))
+    extender.scheduler.cluster.put_pod(known)
+    _, answer = await extender.post("/filter", FILTER)
+    assert answer == {"NodeNames": ["prepaid-1", "postpaid-1", "prepaid-2", "postpaid-2"]}
+
+
 async def test_a_pod_without_a_policy_passes(extender: Extender) -> None:
     _, answer = await extender.post("/filter", FILTER)
     assert answer == {"NodeNames": ["prepaid-1", "postpaid-1", "prepaid-2", "postpaid-2"]}

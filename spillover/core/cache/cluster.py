@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import islice
 
+from spillover.api.kubernetes import ObjectMeta
 from spillover.api.partial import Identity
 from spillover.core.cache.attempts import Attempts
 from spillover.core.cache.dirty import DirtySet
@@ -326,6 +327,12 @@ class ClusterCache:
 
     def pod(self, uid: str) -> Pod | None:
         return self._pods.get(uid)
+
+    def at_version(self, wanted: ObjectMeta) -> Pod | None:
+        """The pod with this uid, if it is known at just this version: what else the API server says
+        of this version is known too."""
+        known = self._pods.get(wanted.uid)
+        return known if known and str(known.version) == wanted.resource_version else None
 
     def is_gone(self, pod: Pod) -> bool:
         """Whether the watch is past this version of the pod and no longer knows the pod."""

@@ -34,12 +34,14 @@ class _Namespace:
             del self._by_label[label]
 
     def for_pod(self, labels: Mapping[str, str]) -> LoadedPolicy | None:
-        found = [
-            policy
-            for label in (None, *labels.items())
-            if (policy := _first(self._by_label.get(label, ()), labels)) is not None
-        ]
-        return min(found, key=_age, default=None)
+        oldest: LoadedPolicy | None = None
+        for label in (None, *labels.items()):
+            for policy in self._by_label.get(label, ()):
+                if includes(labels, policy.selector):
+                    if oldest is None or _age(policy) < _age(oldest):
+                        oldest = policy
+                    break
+        return oldest
 
     def selecting(self, labels: Mapping[str, str]) -> list[LoadedPolicy]:
         found = [
@@ -50,10 +52,6 @@ class _Namespace:
         ]
         found.sort(key=_age)
         return found
-
-
-def _first(policies: Sequence[LoadedPolicy], labels: Mapping[str, str]) -> LoadedPolicy | None:
-    return next((each for each in policies if includes(labels, each.selector)), None)
 
 
 def _index_label(policy: LoadedPolicy) -> _Label | None:

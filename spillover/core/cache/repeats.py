@@ -57,31 +57,32 @@ class Repeats:
         self, uid: str, demand: Demand, policy: LoadedPolicy | None, nodes_revision: int
     ) -> Basis | None:
         """Must be read before the decision: time goes on meanwhile, and a reservation may end. None
-        if the answer depends on more: on the time, on a preemption that was granted to this pod, or
-        on where other pods are bound."""
+        if no pod of this demand was rejected lately, as for most pods that are placed. None also if
+        the answer depends on more: on the time, on a preemption that was granted to this pod, or on
+        where other pods are bound."""
         if (
             not isinstance(policy, Policy)
             or policy.waits_for_a_time
             or demand.eager
             or demand.nominated
+            or hash((policy.key, demand)) not in self._rejected
         ):
             return None
         return Basis(policy, nodes_revision, self._taken(uid, demand, policy))
-
-    def may_know(self, demand: Demand, basis: Basis) -> bool:
-        """Whether a pod of this demand was rejected lately. Where none was, as for most pods that
-        are placed, there is no answer to look for."""
-        return hash((basis.policy.key, demand)) in self._rejected
 
     def answer(self, demand: Demand, offered: frozenset[str], basis: Basis) -> Rejected | None:
         kept = self._kept.get((basis.policy.key, demand, offered))
         return kept.rejected if kept is not None and kept.basis == basis else None
 
+    def note(self, demand: Demand, policy: LoadedPolicy | None) -> None:
+        """A pod of this demand is rejected: the next answer may be kept."""
+        if isinstance(policy, Policy):
+            self._rejected[hash((policy.key, demand))] = None
+
     def keep(
         self, demand: Demand, offered: frozenset[str], basis: Basis, rejected: Rejected
     ) -> None:
         if rejected.reasons.size <= MOST_KEPT:
-            self._rejected[hash((basis.policy.key, demand))] = None
             self._kept[basis.policy.key, demand, offered] = _Kept(basis, rejected)
 
     def _taken(self, uid: str, demand: Demand, policy: Policy) -> list[object]:

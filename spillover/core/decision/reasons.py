@@ -115,9 +115,13 @@ def _in_groups(
         split: dict[_Parts, set[str]] = {}
         for parts, group in groups.items():
             joined = _joined(parts, texts)
-            inside = group & there if joined != parts else set[str]()
-            group.difference_update(inside)  # the cost depends on `inside` only, not on `group`
-            _add(split, parts, group)
+            if joined == parts:
+                _add(split, parts, group)
+                continue
+            inside = group if group <= there else group & there
+            if inside is not group:
+                group.difference_update(inside)  # the cost depends on `inside`, not on `group`
+                _add(split, parts, group)
             _add(full if len(joined) > _MOST_PARTS else split, joined, inside)
         groups = split
         if len(groups) + len(full) > _MOST_GROUPS:

@@ -1,10 +1,11 @@
 """The cluster's nodes: which nodes a unit has, and which nodes admit a pod's tolerations."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import filterfalse
 from typing import Any
 
+import msgspec
 from cachetools import LRUCache
 
 from spillover.api.kubernetes import NodeObject, Taint, Toleration
@@ -85,11 +86,18 @@ class Names(Set[str]):
     walks through them once. That is faster than to build a set first: each name comes from a
     request, so its hash is not known yet. A name that is offered twice stays twice."""
 
-    __slots__ = ("_known", "_names")
+    __slots__ = ("_encoded", "_known", "_names")
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._names = list(names)
+    def __init__(self, names: Sequence[str]) -> None:
+        """Keeps `names` as they are: they must not change later."""
+        self._names = names
         self._known: frozenset[str] | None = None
+        self._encoded: bytes | None = None
+
+    @classmethod
+    def of(cls, names: Set[str]) -> "Names":
+        """The same names: in their order, if they have one."""
+        return names if isinstance(names, Names) else cls(list(names))
 
     @property
     def known(self) -> frozenset[str]:
@@ -97,6 +105,13 @@ class Names(Set[str]):
         if self._known is None:
             self._known = frozenset(self._names)
         return self._known
+
+    @property
+    def encoded(self) -> bytes:
+        """The same as a JSON array. Encoded once."""
+        if self._encoded is None:
+            self._encoded = msgspec.json.encode(self._names)
+        return self._encoded
 
     def share(self, shared: Callable[[frozenset[str]], frozenset[str]]) -> None:
         """Uses the equal set that is there already: it is compared with others at no cost."""
@@ -112,10 +127,10 @@ class Names(Set[str]):
         return len(self._names)
 
     def __and__(self, other: Set[Any]) -> "Names":
-        return Names(filter(other.__contains__, self._names))
+        return Names(list(filter(other.__contains__, self._names)))
 
     def __sub__(self, other: Set[Any]) -> "Names":
-        return Names(filterfalse(other.__contains__, self._names))
+        return Names(list(filterfalse(other.__contains__, self._names)))
 
     @classmethod
     def _from_iterable(cls, names: Iterable[Any]) -> Set[Any]:

@@ -85,4 +85,4 @@ def integer(text: str | None) -> int | None:
 
 def includes(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     """Whether `labels` has every pair of `wanted`."""
-    return all(labels.get(key) == value for key, value in wanted.items())
+    return wanted.items() <= labels.items()
