@@ -37,7 +37,7 @@ _SLOT_SECONDS = 1.5
 """A slot must be left over for this long before it ends a pod's scale-up delay."""
 _BUG_SECONDS = 60.0
 _LOOK_SECONDS = 0.1
-_UNIT_SECONDS = 0.03
+_UNIT_SECONDS = 0.1
 """The rest after a status write, for each unit of the policy. A status of a hundred units takes the
 API server 40 ms of a core, and a tenant can change the status all the time."""
 _SLICE_SECONDS = 0.001
