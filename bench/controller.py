@@ -30,9 +30,9 @@ from extender.binding import Binding
 from extender.filtering import Filtering
 from extender.metrics import Metrics
 from extender.preempting import Preempting
-from extender.watching import reflectors
 from spillover.api.kubernetes import PodObject
 from spillover.controller.statuses import Statuses
+from spillover.controller.watching import reflectors
 from spillover.core.cache.cluster import ClusterCache
 from spillover.core.model.conventions import NodeConventions
 from spillover.core.scheduler import Scheduler

@@ -143,6 +143,7 @@ def cache_with(number: int, waiting: int) -> Scheduler:
         made.cluster.put_node(Node(node_name(each), {"pool": "a" if each % 2 else "b"}, ()))
     for raw in policies(number, waiting):
         made.cluster.put_policy(load(raw, ack.GROUP))
+    made.cluster.edits.take_in_all()
     for names in NAMES:
         for kind in KINDS:
             for turn in range(TURNS):

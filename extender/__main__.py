@@ -14,9 +14,9 @@ from extender.leadership import TermAdmission, leadership
 from extender.metrics import Metrics
 from extender.preempting import Preempting
 from extender.settings import Settings, read_settings
-from extender.watching import policy_watches, reflectors
 from spillover.controller.editing import take_in_edits
 from spillover.controller.statuses import Statuses
+from spillover.controller.watching import policy_watches, reflectors
 from spillover.core.cache.cluster import ClusterCache
 from spillover.core.cache.unschedulable import Bounds
 from spillover.core.scheduler import Scheduler

@@ -6,23 +6,32 @@ from pathlib import Path
 import yaml
 
 from spillover.api.crd import ack_crd, vke_crd
+from spillover.federation.memberreport import crd as memberreport_crd
 
 HEADER = "# Made by `./dev generate` from spillover/api. Do not edit.\n"
 
 
+FOLDERS = {
+    "base/crds": (ack_crd, vke_crd),
+    "overlays/federation-kubeadmiral/hub": (memberreport_crd,),
+}
+
+
 def rendered() -> dict[str, str]:
-    """File name -> text."""
+    """Path in this folder -> text."""
     return {
-        f"{crd['metadata']['name']}.yaml": HEADER + yaml.safe_dump(crd, sort_keys=False, width=100)
-        for crd in (ack_crd(), vke_crd())
+        f"{folder}/{(crd := made())['metadata']['name']}.yaml": HEADER
+        + yaml.safe_dump(crd, sort_keys=False, width=100)
+        for folder, crds in FOLDERS.items()
+        for made in crds
     }
 
 
 def main() -> int:
-    folder = Path(__file__).parent / "base" / "crds"
-    folder.mkdir(exist_ok=True)
     for name, text in rendered().items():
-        (folder / name).write_text(text)
+        file = Path(__file__).parent / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
     return 0
 
 

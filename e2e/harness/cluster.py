@@ -3,6 +3,7 @@ kwokctl, and beside them the components of Spillover as manifests/ declares them
 
 import json
 import os
+import shutil
 import signal
 import ssl
 import subprocess
@@ -81,8 +82,9 @@ _RIGHTS_POLICY = {
 class Options:
     """What a cluster is made with. `components`: with those of Spillover; `audit`: the API server
     writes down who patched which pod, see `Cluster.audited`; `rights`: every request of Spillover's
-    accounts, see `Cluster.requests`. `lease` is duration, renew deadline
-    and retry period of the scheduler's Lease in seconds, in place of those in manifests/."""
+    accounts, see `Cluster.requests`. `controllers` are those that the controller manager runs; all
+    if empty. `lease` is duration, renew deadline and retry period of the scheduler's Lease in
+    seconds, in place of those in manifests/."""
 
     scheduler_replicas: int = 1
     webhook_replicas: int = 1
@@ -92,6 +94,7 @@ class Options:
     api_server_arguments: tuple[str, ...] = ()
     audit: bool = False
     rights: bool = False
+    controllers: tuple[str, ...] = ()
     lease: tuple[float, float, float] | None = None
 
 
@@ -130,6 +133,9 @@ class Cluster(LocalCluster):
             command += ["--extra-args", argument]
         for argument in options.api_server_arguments:
             command += ["--extra-args", f"kube-apiserver={argument}"]
+        if options.controllers:
+            controllers = ",".join(options.controllers)
+            command += ["--extra-args", f"kube-controller-manager=controllers={controllers}"]
         if options.feature_gates:
             command += ["--kube-feature-gates", options.feature_gates]
         if options.audit or options.rights:
@@ -247,6 +253,41 @@ class Cluster(LocalCluster):
         (folder / "pod.json").write_text(json.dumps(asdict(pod), indent=2))
         self._start_helper("harness.kubelet", folder, folder / "kubelet.log", self.kubeconfig)
         return pod
+
+    def start(self, deployment: Object, number: int) -> str:
+        """Starts one Pod of a Deployment that is not in manifests/base, with the address of this
+        number. Returns its name when it is ready."""
+        index = int((self.folder / "index").read_text())
+        tools = control_plane()
+        name = f"{deployment['metadata']['name']}-0"
+        folder = self.folder / "pods" / name
+        folder.mkdir(parents=True)
+        account = deployment["spec"]["template"]["spec"]["serviceAccountName"]
+        site = Site(
+            name=name,
+            address=address(index, number),
+            folder=folder,
+            kubeconfig=partial(self._account_kubeconfig, account, folder),
+            executable=lambda word: _executable(word, tools),
+        )
+        pod = self._start_pod(pods.pod(deployment, {}, site), folder)
+        for container in pod.containers:
+            self.wait(f"{name}/{container.name}", partial(answers, container.probe))
+        return name
+
+    def stop(self, pod: str) -> None:
+        """Ends a Pod that `start` has started, and forgets it."""
+        folder = self.pod_folder(pod)
+        (helper,) = (
+            process
+            for process in processes.find(self.folder)
+            if processes.command(process)[1:4] == ["-m", "harness.kubelet", str(folder)]
+        )
+        os.kill(helper, signal.SIGTERM)
+        self.wait(f"the end of {pod}", partial(_is_ended, helper))
+        for child in self.children:
+            child.poll()
+        shutil.rmtree(folder)
 
     def _start_helper(self, module: str, folder: Path, log_file: Path, *arguments: Path) -> None:
         """Starts what stands in for a part of Kubernetes. It lives on when we end; `down` finds it

@@ -32,7 +32,12 @@ class NotFoundError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Returns the exit status: 0, 1 for a failure, 2 for a wrong command line."""
-    options = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["federation"]:
+        from spillover.cli import federation  # noqa: PLC0415 - explain needs none of it
+
+        return federation.main(words[1:])
+    options = _parser().parse_args(words)
     try:
         # Tenants write names and messages: a terminal must not execute control characters in them.
         text = harmless(asyncio.run(_explain(options)))
@@ -55,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
         "explain",
         help="why a pod is where it is or waits; how full a policy's units are",
         description="Reads with your own credentials, and shows only what they may see.",
+    )
+    commands.add_parser(
+        "federation", help="a fleet of clusters under KubeAdmiral: check, status, agent, gc"
     )
     explain.add_argument("kind", choices=["pod", "policy"])
     explain.add_argument("name", metavar="NAME")

@@ -22,7 +22,7 @@ def render_pod(report: PodExplanation) -> str:
     if report.nodes and not report.node:
         lines.append(f"Nodes:     {_names(report.nodes)}")
     if report.units:
-        lines += ["Units:", *_table(_unit_rows(report.units))]
+        lines += ["Units:", *table(_unit_rows(report.units))]
         remedies = [
             f"  {unit.unit}: {unit.remedy}" for unit in report.units if unit.reached and unit.remedy
         ]
@@ -52,12 +52,12 @@ def render_policy(report: PolicyExplanation) -> str:
             ]
             for fill in report.units
         ]
-        lines += ["Units:", *_table(rows)]
+        lines += ["Units:", *table(rows)]
     if report.outside:
         lines.append(f"In none:   {_names(report.outside)}")
     if report.waiting:
         lines.append("Waiting:")
-        lines += _table([[pod, why] for pod, why in sorted(report.waiting.items())])
+        lines += table([[pod, why] for pod, why in sorted(report.waiting.items())])
     return "\n".join(lines)
 
 
@@ -102,7 +102,8 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """One line for each row, with columns of equal width."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
     return ["  " + "  ".join(row).rstrip() for row in padded]

@@ -1,1 +1,1 @@
-"""Reports unschedulable pods upward to Karmada or KubeAdmiral (no code yet)."""
+"""Federation: what one member cluster tells about its workloads, and what follows from it."""

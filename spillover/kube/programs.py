@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
 import uvloop
@@ -24,13 +24,16 @@ S = TypeVar("S", bound=_Settings)
 
 
 def run_program(
-    read: Callable[[list[str]], S], run: Callable[[S], Coroutine[Any, Any, int]]
+    read: Callable[[list[str]], S],
+    run: Callable[[S], Coroutine[Any, Any, int]],
+    arguments: Sequence[str] | None = None,
 ) -> int:
     """Reads the settings from the command line and runs the service until the process is told to
-    stop. Returns the exit status of `run`, 1 if the credentials cannot be read, or 2 for wrong
-    settings. Each wrong setting is named on standard error."""
+    stop. `arguments` are those of the command line; default: those of this process. Returns the
+    exit status of `run`, 1 if the credentials cannot be read, or 2 for wrong settings. Each wrong
+    setting is named on standard error."""
     try:
-        settings = read(sys.argv[1:])
+        settings = read(list(sys.argv[1:] if arguments is None else arguments))
     except ValidationError as error:
         for problem in error.errors():
             name = str((problem["loc"] or ("settings",))[0]).replace("_", "-")

@@ -14,6 +14,18 @@ class Signal:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
+    def mark(self) -> asyncio.Event:
+        """An event that is set by the next change."""
+        return self._changed
+
+    async def after(self, mark: asyncio.Event, seconds: float) -> None:
+        """Returns when something has changed since `mark` was taken, or after `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                await mark.wait()
+        except TimeoutError:
+            return
+
     async def until(self, condition: Callable[[], bool], seconds: float | None = None) -> bool:
         """Returns whether the condition is true, now or within `seconds`."""
         if condition():

@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from wiring import Wired
 
-from extender.watching import reflectors
 from harness import scenes
 from harness.cluster import Cluster, Options, running
 from harness.places import MANIFESTS
 from spillover.cli.snapshot import take
 from spillover.controller.statuses import Statuses
+from spillover.controller.watching import reflectors
 from spillover.core.cache.cluster import ClusterCache
 from spillover.core.cache.unschedulable import Bounds
 from spillover.core.dialects import load

@@ -16,7 +16,6 @@ import pytest
 import yaml
 
 from builders import leading
-from extender.watching import reflectors
 from harness import scenes
 from harness.cluster import Cluster, Options, running
 from harness.places import MANIFESTS
@@ -25,6 +24,7 @@ from spillover.controller.pod_writer import PodWriter
 from spillover.controller.reconciler import Reconciler
 from spillover.controller.statuses import Statuses
 from spillover.controller.unit_series import UnitSeries
+from spillover.controller.watching import reflectors
 from spillover.core.cache.cluster import ClusterCache
 from spillover.core.model.conventions import NodeConventions
 from spillover.core.model.pods import Pod

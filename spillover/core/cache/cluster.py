@@ -342,6 +342,10 @@ class ClusterCache:
         """The policy and unit that a bound pod belongs to, even if the pod does not count there."""
         return self._home(pod, self.policies.for_pod(pod.namespace, pod.labels))
 
+    def pods(self) -> Iterator[Pod]:
+        """All pods. Nothing may change while they are read."""
+        return iter(self._pods.values())
+
     def pods_of(self, namespace: str) -> list[Pod]:
         return [self._pods[uid] for uid in self._pods_by_namespace.get(namespace, ())]
 

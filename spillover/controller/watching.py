@@ -1,10 +1,10 @@
-"""The watches of the extender, and the sinks that put the watched objects into the cache."""
+"""The watches that decisions depend on, and the sinks that put the objects into the cache."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -15,7 +15,6 @@ from spillover.api.kubernetes import (
     WorkloadObject,
     parse_version,
 )
-from spillover.controller.statuses import Statuses
 from spillover.core.cache.cluster import ClusterCache
 from spillover.core.dialects import load_unless_known
 from spillover.core.model.nodes import Node, node_from_wire
@@ -32,6 +31,15 @@ _NAMESPACES = msgspec.json.Decoder(NamespaceObject)
 _WORKLOADS = msgspec.json.Decoder(WorkloadObject)
 
 _log = logging.getLogger(__name__)
+
+
+class StatusView(Protocol):
+    """Who wants to know the statuses of policies."""
+
+    def see(self, key: PolicyKey, version: int, status: Mapping[str, Any]) -> bool:
+        """The status of the object at this version. Returns whether it has changed."""
+
+    def forget(self, key: PolicyKey) -> None: ...
 
 
 class PodSink:
@@ -82,7 +90,7 @@ class PolicySink:
     """Sink for the policies of one dialect. Logs the errors of an invalid policy once."""
 
     def __init__(
-        self, cache: ClusterCache, statuses: Statuses, judge: PolicyJudge, group: str
+        self, cache: ClusterCache, statuses: StatusView, judge: PolicyJudge, group: str
     ) -> None:
         self._cache = cache
         self._judge = judge
@@ -185,7 +193,7 @@ class WorkloadSink:
 def reflectors(
     session: ApiSession,
     cache: ClusterCache,
-    statuses: Statuses,
+    statuses: StatusView,
     namespace: str,
     random: Random,
     clock: Callable[[], float],

@@ -1,0 +1,1 @@
+"""A fleet in the tests: a hub, member clusters, and a stand-in for KubeAdmiral."""

@@ -1,0 +1,67 @@
+"""Spillover in three members of a KubeAdmiral fleet, without an agent: the vendor's tables."""
+
+import time
+
+import pytest
+
+from federation.fleet import (
+    MEMBERS,
+    VIRTUAL_ANNOTATIONS,
+    Fleet,
+    Running,
+    override,
+    propagation,
+    workload,
+)
+from federation.states import until
+from harness.watch import Watch, is_live
+
+SETTLE_SECONDS = 30.0
+LATER_SECONDS = 60.0
+"""The threshold, and the engine's ten seconds for each hop."""
+
+WEIGHTS = (
+    ("10", 10, 2, ("2/2/0 2/2/0 2/0/0",)),
+    ("15", 15, 2, ("2/2/2 2/2/2 2/1/0",)),
+    ("20", 20, 2, ("2/2/2+2 2/2/2+2 2/2/0", "2/2/2+2 2/2/2+2 2/2/4")),
+    ("20, max 4", 20, 4, ("2/4/2 2/4/2 2/2/0",)),
+    ("10 again", 10, 4, ("2/2/0 2/2/0 2/0/0",)),
+)
+PRIORITIES = (
+    ("10", 10, 2, ("2/2/2 2/0/0 2/0/0",)),
+    ("14", 14, 2, ("2/2/2+4 2/0/0 2/0/0", "2/2/2+4 2/2/2 2/0/0")),
+    ("20", 20, 2, ("2/2/2+10 2/2/2+6 2/0/0", "2/2/2+10 2/2/2+6 2/2/4")),
+    ("20, max 4", 20, 4, ("2/4/2+8 2/4/2+2 2/2/0",)),
+    ("10 again", 10, 4, ("2/4/0 2/0/0 2/0/0",)),
+)
+"""Replicas, the virtual units' maximum in both VKE clusters, and the states that follow."""
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("packs", "table"), [(False, WEIGHTS), (True, PRIORITIES)], ids=["weights", "priorities"]
+)
+def test_the_vendors_table(
+    members_and_hub: Fleet,
+    pods: dict[str, Watch],
+    packs: bool,
+    table: tuple[tuple[str, int, int, tuple[str, ...]], ...],
+) -> None:
+    fleet = members_and_hub
+    name = "by-priority" if packs else "by-weight"
+    fleet.hub.apply(propagation(name, packs=packs), override("annotations"))
+    fleet.set_virtual_max(2, *MEMBERS)
+    fleet.hub.apply(workload(table[0][1], name, "annotations"))
+    with Running(fleet):
+        for step, replicas, most, states in table:
+            fleet.set_virtual_max(most, *MEMBERS[:2])
+            fleet.scale(replicas)
+            begun = time.monotonic()
+            for state in states:
+                seconds = SETTLE_SECONDS if state == states[0] else LATER_SECONDS
+                until(pods, state, seconds, f"{name}, {step}")
+                print(f"{name}, {step}: {state} after {time.monotonic() - begun:.1f} s")
+    for member, watch in pods.items():
+        key, value = VIRTUAL_ANNOTATIONS[member]
+        for pod in filter(is_live, watch.objects.values()):
+            assert pod["metadata"]["annotations"][key] == value

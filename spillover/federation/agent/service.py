@@ -1,0 +1,77 @@
+"""`spillover federation agent`: the agent of one member, as a process."""
+
+import random
+import socket
+import time
+import uuid
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry
+
+from spillover.core.cache.cluster import ClusterCache
+from spillover.federation.agent.hub import HubView
+from spillover.federation.agent.limiting import Limiter
+from spillover.federation.agent.presence import Presence
+from spillover.federation.agent.reporting import Reporter, States
+from spillover.federation.agent.settings import Settings, read_settings
+from spillover.federation.agent.telling import Teller
+from spillover.federation.agent.view import MemberView
+from spillover.federation.agent.watching import hub_watches, member_watches
+from spillover.kube.credentials import Credentials
+from spillover.kube.programs import run_program
+from spillover.kube.readiness import Readiness
+from spillover.kube.session import ApiSession
+from spillover.kube.signals import Signal
+from spillover.serving.clocks import boot_clock
+from spillover.serving.health import Health, serve_health
+from spillover.serving.processes import run_together
+
+
+async def run(settings: Settings) -> int:
+    """Wires the parts together and runs them. Returns the process's exit status."""
+    chance, clock = random.SystemRandom(), boot_clock()
+    async with (
+        ApiSession(Credentials(settings.kubeconfig)) as member,
+        ApiSession(Credentials(settings.hub_kubeconfig)) as hub,
+    ):
+        view = MemberView(ClusterCache(settings.conventions(), clock, time.time, chance.random))
+        hub_view, news = HubView(), Signal()
+        own = member_watches(member, view, settings.namespace, chance, clock)
+        others = hub_watches(hub, hub_view, news.notify, settings.hub_namespace, chance, clock)
+        states = States(view, Readiness(own), news, clock)
+        holder = f"{socket.gethostname()}_{uuid.uuid4().hex}"
+        presence = Presence(hub, settings.hub_namespace, settings.member, holder, clock, chance)
+        reporter = Reporter(hub, settings.member, states, news, presence.holds, chance)
+        teller = Teller(
+            hub,
+            settings.member,
+            hub_view,
+            states,
+            presence.holds,
+            settings.event_after_seconds,
+            clock,
+        )
+        tasks = {
+            **{f"watch of {watch.path}": watch.run() for watch in (*own, *others)},
+            "states": states.run(),
+            "lease": presence.run(),
+            "report": reporter.run(),
+            "events": teller.run(),
+            "probes": serve_health(
+                Health(Readiness([*own, *others]).obstacle, CollectorRegistry()),
+                settings.health_address,
+                settings.health_port,
+            ),
+        }
+        if settings.mode == "limit":
+            limiter = Limiter(
+                hub, settings.member, hub_view, states, news, presence.holds, clock, chance
+            )
+            tasks["limit"] = limiter.run()
+        return await run_together(tasks, before_end=presence.release)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Reads the settings from the command line and runs until told to stop. An agent that is
+    refused, because another one has its name, ends with the exit status 1."""
+    return run_program(read_settings, run, arguments)

@@ -1,0 +1,61 @@
+"""The agent's settings: flags, or environment variables that start with SPILLOVER_."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, PositiveFloat, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from spillover.core.model.conventions import (
+    DEFAULT_PROVIDER_TAINTS,
+    DEFAULT_SCHEDULERS,
+    NodeConventions,
+    label_pair,
+)
+from spillover.serving.settings import PlacementSettings, Port
+
+
+class Settings(PlacementSettings):
+    """Settings of the agent. `kubeconfig` is for the member."""
+
+    model_config = SettingsConfigDict(cli_prog_name="spillover federation agent")
+
+    engine: Literal["kubeadmiral"] = Field(
+        "kubeadmiral", description="The federation engine of the hub."
+    )
+    mode: Literal["report", "limit"] = Field(
+        "report",
+        description="report: only tells the hub about this member. limit: also keeps the member's "
+        "limit in the annotation kubeadmiral.io/migration-configuration of the hub's Deployments.",
+    )
+    member: str = Field(min_length=1, description="Name of this member at the hub.")
+    hub_kubeconfig: Path = Field(description="Kubeconfig file for the hub.")
+    hub_namespace: str = Field(
+        "spillover-agents", description="Namespace of the hub for the agents' Leases."
+    )
+    event_after_seconds: PositiveFloat = Field(
+        120.0, description="Pods that are unschedulable for longer get an Event on the hub."
+    )
+    health_address: str = Field("127.0.0.1", description="Address for probes and metrics.")
+    health_port: Port = Field(8890, description="Port for probes and metrics.")
+
+    @field_validator("member")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        if not all(part.isalnum() for part in value.replace(".", "-").split("-")):
+            raise ValueError(f"{value!r} is not the name of a cluster object")
+        return value
+
+    def conventions(self) -> NodeConventions:
+        return NodeConventions(
+            virtual_label=label_pair(self.virtual_node_label),
+            elastic_label=label_pair(self.elastic_node_label),
+            provider_taints=frozenset(DEFAULT_PROVIDER_TAINTS),
+            serverless_labels=frozenset(map(label_pair, self.serverless_labels)),
+            schedulers=frozenset(DEFAULT_SCHEDULERS),
+        )
+
+
+def read_settings(arguments: list[str]) -> Settings:
+    """Raises pydantic.ValidationError, which names the field, and SystemExit for unknown flags."""
+    return Settings(_cli_parse_args=arguments)

@@ -1,0 +1,245 @@
+"""The watches of the agent: its own cluster, and the objects of the hub."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from random import Random
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from spillover.api import ack, vke
+from spillover.api.kubernetes import NodeCapacity, ObjectMeta
+from spillover.controller.watching import reflectors
+from spillover.core.model.policy import PolicyKey
+from spillover.core.reporting.fit import Capacity, capacity_of
+from spillover.federation.agent.hub import HubView, Source, source
+from spillover.federation.agent.leases import AgentLease, agent_lease
+from spillover.federation.agent.view import MemberView
+from spillover.federation.deployments import deployed
+from spillover.federation.kubeadmiral import GROUP, MANAGED_LABEL, POLICY_LABEL, propagation
+from spillover.federation.member import Deployed
+from spillover.federation.memberreport import PATH, from_wire
+from spillover.federation.room import GROWTH_ANNOTATION, growth_of
+from spillover.kube.reading import Unreadable
+from spillover.kube.reflector import Reflector
+from spillover.kube.session import ApiSession
+
+T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class _Meta(msgspec.Struct, frozen=True):
+    metadata: ObjectMeta
+
+
+class _NodeObject(msgspec.Struct, frozen=True):
+    metadata: ObjectMeta
+
+
+class Growth(NamedTuple):
+    """What a policy declares. Empty where the annotation is not valid."""
+
+    policy: PolicyKey
+    units: Mapping[str, float]
+
+
+class NoStatuses:
+    """The agent does not read the statuses of policies."""
+
+    def see(self, key: PolicyKey, version: int, status: Mapping[str, Any]) -> bool:  # noqa: ARG002 - a StatusView's
+        return False
+
+    def forget(self, key: PolicyKey) -> None: ...
+
+
+class DictSink(Generic[T, K, V]):
+    """Keeps `found` in step with one collection. `entry` gives an item's key and value. An object
+    that does not decode counts as absent. `changed` is called for every change."""
+
+    def __init__(
+        self,
+        found: dict[K, V],
+        entry: Callable[[T], tuple[K, V]],
+        key_of: Callable[[Unreadable], K],
+        changed: Callable[[], None],
+        is_own: Callable[[K], bool] = lambda _: True,
+    ) -> None:
+        self._found = found
+        self._entry = entry
+        self._key_of = key_of
+        self._changed = changed
+        self._is_own = is_own
+
+    def put(self, item: T) -> None:
+        key, value = self._entry(item)
+        if self._found.get(key) != value:
+            self._found[key] = value
+            self._changed()
+
+    def drop(self, item: T) -> None:
+        self._forget(self._entry(item)[0])
+
+    def keep(self, items: list[T], version: int) -> None:  # noqa: ARG002 - a Sink's
+        listed = {self._entry(item)[0] for item in items}
+        for key in [each for each in self._found if each not in listed and self._is_own(each)]:
+            self._forget(key)
+
+    def unreadable(self, found: Unreadable) -> T | None:
+        self._forget(self._key_of(found))
+        return None
+
+    def _forget(self, key: K) -> None:
+        if self._found.pop(key, None) is not None:
+            self._changed()
+
+
+def member_watches(
+    session: ApiSession,
+    view: MemberView,
+    namespace: str,
+    random: Random,
+    clock: Callable[[], float],
+) -> tuple[Reflector[Any], ...]:
+    """The watches of the member's API server. `namespace` is Spillover's own there."""
+
+    def watch(path: str, decode: Any, sink: Any, **options: Any) -> Reflector[Any]:  # noqa: ANN401 - of any object
+        return Reflector(session, path, decode, sink, random, clock, **options)
+
+    return (
+        *reflectors(session, view.cluster, NoStatuses(), namespace, random, clock),
+        watch(
+            "/api/v1/nodes",
+            _capacity,
+            DictSink[Capacity, str, Capacity](
+                view.capacities, lambda each: (each.name, each), _name_of, view.changed
+            ),
+        ),
+        watch(
+            "/apis/apps/v1/deployments",
+            deployed,
+            DictSink[Deployed, str, Deployed](
+                view.deployments,
+                lambda each: (each.uid, each),
+                lambda it: it.identity.uid,
+                view.changed,
+            ),
+            select={"labelSelector": f"{MANAGED_LABEL}=true"},
+        ),
+        *(
+            watch(
+                f"/apis/{dialect.GROUP}/{dialect.VERSION}/resourcepolicies",
+                partial(_growth, group=dialect.GROUP),
+                DictSink[Growth, PolicyKey, Mapping[str, float]](
+                    view.growth,
+                    lambda each: each,
+                    partial(_policy_key, group=dialect.GROUP),
+                    view.changed,
+                    partial(_is_of, group=dialect.GROUP),
+                ),
+                may_be_absent=True,
+            )
+            for dialect in (ack, vke)
+        ),
+    )
+
+
+def hub_watches(
+    session: ApiSession,
+    view: HubView,
+    changed: Callable[[], None],
+    namespace: str,
+    random: Random,
+    clock: Callable[[], float],
+) -> tuple[Reflector[Any], ...]:
+    """The watches of the hub. `namespace` is where the agents' Leases are."""
+
+    def watch(path: str, decode: Any, sink: Any, **options: Any) -> Reflector[Any]:  # noqa: ANN401 - of any object
+        return Reflector(session, path, decode, sink, random, clock, **options)
+
+    return (
+        watch(
+            "/apis/apps/v1/deployments",
+            source,
+            DictSink[Source, str, Source](
+                view.sources, lambda each: (each.key, each), _key_of, changed
+            ),
+            select={"labelSelector": POLICY_LABEL},
+        ),
+        watch(
+            f"/apis/{GROUP}/v1alpha1/propagationpolicies",
+            propagation,
+            DictSink(
+                view.policies,
+                lambda each: (f"{each.namespace}/{each.name}", each),
+                _key_of,
+                changed,
+            ),
+        ),
+        watch(
+            PATH,
+            from_wire,
+            DictSink(view.reports, lambda each: (each.member, each), _name_of, changed),
+        ),
+        watch(
+            f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",
+            agent_lease,
+            LeaseSink(view, changed, clock),
+        ),
+    )
+
+
+class LeaseSink:
+    """Notes when each agent's Lease was last seen to change, by our own clock."""
+
+    def __init__(
+        self, view: HubView, changed: Callable[[], None], clock: Callable[[], float]
+    ) -> None:
+        self._view = view
+        self._changed = changed
+        self._clock = clock
+
+    def put(self, item: AgentLease) -> None:
+        self._view.leases.see(item, self._clock())
+        self._changed()
+
+    def drop(self, item: AgentLease) -> None:
+        self._view.leases.forget(item.member)
+        self._changed()
+
+    def keep(self, items: list[AgentLease], version: int) -> None:  # noqa: ARG002 - a Sink's
+        self._view.leases.keep({item.member for item in items})
+
+    def unreadable(self, found: Unreadable) -> None: ...
+
+
+def _capacity(raw: bytes | msgspec.Raw) -> Capacity:
+    metadata = msgspec.json.decode(raw, type=_NodeObject).metadata
+    return capacity_of(
+        metadata.name, metadata.labels or {}, msgspec.json.decode(raw, type=NodeCapacity)
+    )
+
+
+def _growth(raw: bytes | msgspec.Raw, group: str) -> Growth:
+    metadata = msgspec.json.decode(raw, type=_Meta).metadata
+    try:
+        units = growth_of((metadata.annotations or {}).get(GROWTH_ANNOTATION, ""))
+    except ValueError:
+        units = {}
+    return Growth(PolicyKey(group, metadata.namespace, metadata.name), units)
+
+
+def _is_of(key: PolicyKey, group: str) -> bool:
+    return key.group == group
+
+
+def _policy_key(found: Unreadable, group: str) -> PolicyKey:
+    return PolicyKey(group, found.identity.namespace, found.identity.name)
+
+
+def _name_of(found: Unreadable) -> str:
+    return found.identity.name
+
+
+def _key_of(found: Unreadable) -> str:
+    return f"{found.identity.namespace}/{found.identity.name}"

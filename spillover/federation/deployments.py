@@ -1,0 +1,77 @@
+"""Deployments of a member as they are read: how many replicas, and what their pods are like."""
+
+from typing import Any
+
+import msgspec
+
+from spillover.api.kubernetes import ConstrainedPod, ObjectMeta, PodObject
+from spillover.core.model.pods import pod_from_wire
+from spillover.federation.member import Deployed
+from spillover.federation.room import Shape
+
+
+class _Template(msgspec.Struct, frozen=True):
+    metadata: dict[str, Any] = {}
+    spec: dict[str, Any] = {}
+
+
+class _Spec(msgspec.Struct, frozen=True):
+    template: _Template
+    replicas: int | None = None
+
+
+class _Deployment(msgspec.Struct, frozen=True):
+    metadata: ObjectMeta
+    spec: _Spec
+
+
+_DEPLOYMENTS = msgspec.json.Decoder(_Deployment)
+
+
+def deployed(raw: bytes | msgspec.Raw) -> Deployed:
+    """From the JSON of a Deployment. Raises ValueError and msgspec.MsgspecError."""
+    found = _DEPLOYMENTS.decode(raw)
+    metadata = found.metadata
+    return Deployed(
+        uid=metadata.uid,
+        namespace=metadata.namespace,
+        name=metadata.name,
+        replicas=found.spec.replicas if found.spec.replicas is not None else 1,
+        shape=_shape(metadata, found.spec.template),
+    )
+
+
+def _shape(metadata: ObjectMeta, template: _Template) -> Shape:
+    """A pod as the template makes it. It has no node, and no such pod exists."""
+    spec = _with_requests(template.spec)
+    made = {
+        "metadata": {
+            "name": metadata.name,
+            "namespace": metadata.namespace,
+            "uid": f"a pod of {metadata.uid}",
+            "resourceVersion": "0",
+            "labels": template.metadata.get("labels"),
+            "annotations": template.metadata.get("annotations"),
+        },
+        "spec": {name: value for name, value in spec.items() if name != "nodeName"},
+    }
+    return Shape(
+        pod_from_wire(msgspec.convert(made, PodObject)),
+        msgspec.convert({"spec": spec}, ConstrainedPod),
+    )
+
+
+def _with_requests(spec: dict[str, Any]) -> dict[str, Any]:
+    """The API server gives a pod a request for each limit without one, but not a template."""
+    containers = [
+        {**container, "resources": _requested(container.get("resources") or {})}
+        for container in spec.get("containers") or ()
+    ]
+    return {**spec, "containers": containers}
+
+
+def _requested(resources: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **resources,
+        "requests": {**resources.get("limits", {}), **resources.get("requests", {})},
+    }

@@ -1,0 +1,173 @@
+"""The annotations and policies of KubeAdmiral that Spillover reads and writes.
+
+Source: github.com/kubewharf/kubeadmiral, pkg/apis/core/v1alpha1 and pkg/controllers/common.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+GROUP = "core.kubeadmiral.io"
+POLICY_LABEL = "kubeadmiral.io/propagation-policy-name"
+OVERRIDE_LABEL = "kubeadmiral.io/override-policy-name"
+CLUSTER_POLICY_LABEL = "kubeadmiral.io/cluster-propagation-policy-name"
+MANAGED_LABEL = "kubeadmiral.io/managed"
+"""On the objects that the engine has made in a member."""
+MIGRATION = "kubeadmiral.io/migration-configuration"
+APPLIED_MIGRATION = "kubeadmiral.io/applied-migration-configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What a PropagationPolicy says of one member."""
+
+    cluster: str
+    min_replicas: int = 0
+    max_replicas: int | None = None
+    weight: int = 0
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Propagation:
+    """A PropagationPolicy, as far as Spillover reads it."""
+
+    namespace: str
+    name: str
+    packs: bool
+    """The strategy Binpack: by priority. Otherwise Spread: by weight."""
+    placements: tuple[Placement, ...]
+    threshold: str = ""
+    """`podUnschedulableFor` as written, or "": no migration."""
+    keeps_unschedulable: bool = False
+    avoids_disruption: bool = False
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The members, the most preferred first."""
+        found = sorted(
+            self.placements,
+            key=lambda each: (-(each.priority if self.packs else each.weight), each.cluster),
+        )
+        return tuple(each.cluster for each in found)
+
+
+class _Preferences(msgspec.Struct, frozen=True, rename="camel"):
+    min_replicas: int = 0
+    max_replicas: int | None = None
+    weight: int | None = None
+    priority: int | None = None
+
+
+class _Placement(msgspec.Struct, frozen=True):
+    cluster: str
+    preferences: _Preferences = _Preferences()
+
+
+class _When(msgspec.Struct, frozen=True, rename="camel"):
+    pod_unschedulable_for: str = ""
+
+
+class _Migration(msgspec.Struct, frozen=True, rename="camel"):
+    when: _When = _When()
+    keep_unschedulable_replicas: bool = False
+
+
+class _ReplicaRescheduling(msgspec.Struct, frozen=True, rename="camel"):
+    avoid_disruption: bool = False
+
+
+class _Rescheduling(msgspec.Struct, frozen=True, rename="camel"):
+    replica_rescheduling: _ReplicaRescheduling | None = None
+
+
+class _Spec(msgspec.Struct, frozen=True, rename="camel"):
+    replicas_strategy: str | None = None
+    placement: list[_Placement] = []
+    auto_migration: _Migration | None = None
+    reschedule_policy: _Rescheduling | None = None
+
+
+class _Meta(msgspec.Struct, frozen=True):
+    name: str
+    namespace: str = ""
+
+
+class _Policy(msgspec.Struct, frozen=True):
+    metadata: _Meta
+    spec: _Spec = _Spec()
+
+
+_POLICIES = msgspec.json.Decoder(_Policy)
+
+
+def propagation(raw: bytes | msgspec.Raw) -> Propagation:
+    """From the JSON of the object. Raises msgspec.MsgspecError."""
+    found = _POLICIES.decode(raw)
+    spec, migration = found.spec, found.spec.auto_migration
+    rescheduling = spec.reschedule_policy.replica_rescheduling if spec.reschedule_policy else None
+    return Propagation(
+        namespace=found.metadata.namespace,
+        name=found.metadata.name,
+        packs=spec.replicas_strategy == "Binpack",
+        placements=tuple(
+            Placement(
+                each.cluster,
+                each.preferences.min_replicas,
+                each.preferences.max_replicas,
+                each.preferences.weight or 0,
+                each.preferences.priority or 0,
+            )
+            for each in spec.placement
+        ),
+        threshold=migration.when.pod_unschedulable_for if migration is not None else "",
+        keeps_unschedulable=migration is not None and migration.keep_unschedulable_replicas,
+        avoids_disruption=rescheduling is not None and rescheduling.avoid_disruption,
+    )
+
+
+def limits_of(annotation: str | None) -> dict[str, int]:
+    """The limits by cluster in a migration configuration. Entries that the engine would refuse are
+    left out: of those with one cluster the last counts."""
+    try:
+        entries = json.loads(annotation or "{}")["replicasMigrations"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    found: dict[str, int] = {}
+    for entry in entries if isinstance(entries, list) else ():
+        cluster, limit = _entry(entry)
+        if cluster and limit is not None:
+            found[cluster] = limit
+    return found
+
+
+def is_valid(annotation: str | None) -> bool:
+    """Whether the engine takes the annotation over. It keeps the earlier limits otherwise."""
+    if annotation is None:
+        return True
+    try:
+        entries = json.loads(annotation)["replicasMigrations"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+    return isinstance(entries, list) and len(limits_of(annotation)) == len(entries)
+
+
+def _entry(entry: object) -> tuple[str, int | None]:
+    if not isinstance(entry, dict):
+        return "", None
+    cluster, limit = entry.get("cluster"), entry.get("limitedCapacity")
+    is_count = isinstance(limit, int) and not isinstance(limit, bool) and limit >= 0
+    return (cluster if isinstance(cluster, str) else ""), (limit if is_count else None)
+
+
+def with_limits(limits: Mapping[str, int]) -> str | None:
+    """The annotation for these limits. None: no annotation."""
+    if not limits:
+        return None
+    entries: list[dict[str, Any]] = [
+        {"cluster": cluster, "limitedCapacity": limits[cluster]} for cluster in sorted(limits)
+    ]
+    return json.dumps({"replicasMigrations": entries}, separators=(",", ":"))
