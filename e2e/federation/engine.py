@@ -206,6 +206,7 @@ class Engine:
             wanted = objects.patched(template, patches[cluster])
             wanted["metadata"].pop("generation")
             wanted["metadata"]["annotations"][objects.SOURCE_GENERATION] = generation
+            wanted["metadata"]["labels"][objects.MANAGED_LABEL] = "true"
             if deployment is None:
                 await session.request("POST", _path(source).rpartition("/")[0], body=wanted)
                 continue

@@ -14,7 +14,6 @@ from federation.fleet import (
     NAMESPACE,
     VKE1,
     VKE2,
-    WORKLOAD,
     Fleet,
     Running,
     override,
@@ -67,7 +66,7 @@ def limits(fleet: Fleet, wanted: dict[str, int], seconds: float = 15) -> None:
     """Waits until the engine has taken these limits over."""
 
     def applied() -> bool:
-        found = fleet.hub.items("deployments", "-n", NAMESPACE, WORKLOAD)
+        found = fleet.hub.items("deployments", "-n", NAMESPACE)
         return any(objects.limits_of(each) == wanted and acknowledged(each) for each in found)
 
     def acknowledged(source: objects.Object) -> bool:

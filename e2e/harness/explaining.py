@@ -1,4 +1,4 @@
-"""`spillover explain`, as its user runs it."""
+"""The command `spillover`, as its user runs it."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ def spillover(
         check=False,
     )
     assert ended.returncode == code, ended.stderr
-    return ended.stdout if code == 0 else ended.stderr
+    return ended.stdout or ended.stderr
 
 
 def explained(scene: Scene, kind: str, name: str) -> Object:

@@ -53,8 +53,10 @@ def overflow_of(fleet: Fleet) -> str | None:
     return found[-1] if found else None
 
 
-def wish(member: str, fleet: Fleet, step: int = STEP) -> Wish:
-    """The limit of a member. The member must be in the placement and have a state."""
+def wish(member: str, fleet: Fleet, step: int = STEP, *, settled: bool = True) -> Wish:
+    """The limit of a member. The member must be in the placement and have a state. `settled`: the
+    engine has had the time to follow the limit in force. Before that, the member's replicas say
+    nothing about this limit."""
     state, now = fleet.states[member], fleet.limits.get(member)
     if not state.bounded:
         return Wish(None, "its last unit may grow without a declared limit")
@@ -64,9 +66,10 @@ def wish(member: str, fleet: Fleet, step: int = STEP) -> Wish:
         return Wish(None, "every other member has a limit")
     capacity = state.bound if state.failing else state.bound + state.room
     why = "its scheduler does not decide" if state.failing else "its bound pods and its room"
-    if now is None or capacity <= now or state.replicas < now:
+    if now is None or capacity <= now or (settled and state.replicas < now):
         return Wish(capacity, why)
-    homeless = sum(other.unschedulable for name, other in fleet.states.items() if name != member)
+    others = (other for name, other in fleet.states.items() if name != member)
+    homeless = sum(other.unschedulable for other in others) if settled else 0
     home_again = max(now, state.bound + step)
     wanted = min(capacity, max(home_again, now + homeless))
     return Wish(wanted, why if wanted == capacity else "running pods come home in steps")

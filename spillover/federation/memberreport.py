@@ -23,22 +23,22 @@ _LONGEST_REASON = 500
 
 class _Unit(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     name: str
-    bound: int = 0
+    bound: int
     room: int | None = None
 
 
 class _Workload(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     namespace: str
     name: str
+    replicas: int
+    bound: int
+    waiting: int
+    unschedulable: int
+    room: int
+    bounded: bool
     policy: str = ""
-    replicas: int = 0
-    bound: int = 0
-    waiting: int = 0
     waits_until: str = ""
-    unschedulable: int = 0
     unschedulable_since: str = ""
-    room: int = 0
-    bounded: bool = False
     failing: bool = False
     reasons: list[str] = []
     units: list[_Unit] = []
@@ -123,7 +123,7 @@ def _texts(**fields: str) -> dict[str, Any]:
 
 _UNIT_SCHEMA = {
     "type": "object",
-    "required": ["name"],
+    "required": ["name", "bound"],
     "properties": {
         **_texts(name="The unit's name."),
         **_integers(
@@ -134,7 +134,16 @@ _UNIT_SCHEMA = {
 }
 _WORKLOAD_SCHEMA = {
     "type": "object",
-    "required": ["namespace", "name"],
+    "required": [
+        "namespace",
+        "name",
+        "replicas",
+        "bound",
+        "waiting",
+        "unschedulable",
+        "room",
+        "bounded",
+    ],
     "properties": {
         **_texts(
             namespace="Namespace of the Deployment.",

@@ -67,6 +67,15 @@ def test_a_limit_that_holds_nothing_back_rises_at_once() -> None:
     assert found.limit == 8
 
 
+def test_a_limit_that_the_engine_does_not_follow_yet_is_no_reason_to_raise_it() -> None:
+    """It was raised to 7 a moment ago."""
+    own = state(replicas=6, bound=6, room=2)
+    stuck = state(bounded=False, replicas=8, bound=6, waiting=2, unschedulable=2)
+    one = fleet({"vke1": 7}, vke1=own, vke2=state(), ack=stuck)
+    assert wish("vke1", one, settled=False).limit == 7
+    assert wish("vke1", one).limit == 8
+
+
 @pytest.mark.parametrize(("bound", "limit"), [(6, 7), (5, 6)], ids=["settled", "one is starting"])
 def test_running_pods_come_home_one_at_a_time(bound: int, limit: int) -> None:
     own = state(replicas=6, bound=bound, waiting=6 - bound, room=8 - bound)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 from random import Random
 
 from spillover.federation.agent.hub import HubView, Source
@@ -20,6 +21,8 @@ from spillover.kube.signals import Signal
 
 _LOWER_SECONDS = 2.0
 """A lower limit must be wanted for this long: each write costs a write in every member."""
+_SETTLE_SECONDS = 5.0
+"""The engine follows a new limit within this time."""
 _LOOK_SECONDS = 1.0
 _WRITE_SECONDS = 5.0
 _CONFLICT = 409
@@ -59,6 +62,8 @@ class Limiter:
         self._clock = clock
         self._backoff = Backoff(0.2, 10.0, random)
         self._lowering: dict[str, _Lowering] = {}
+        self._limits: dict[str, tuple[int | None, float]] = {}
+        """The own limit of each Deployment, and since when it is seen to be so."""
         self._written: dict[str, str] = {}
         """The version of each Deployment that the last write was for."""
 
@@ -70,11 +75,17 @@ class Limiter:
                 if self._may_write() and not self._states.trouble:
                     for source in list(self._hub.sources.values()):
                         await self._reconcile(source)
+                    self._forget_gone()
                 self._backoff.reset()
             except (ApiError, NoAnswerError) as error:
                 _log.warning("limit not written", extra={"reason": str(error)})
                 await asyncio.sleep(self._backoff.next())
             await self._news.after(mark, _LOOK_SECONDS)
+
+    def _forget_gone(self) -> None:
+        for found in (self._lowering, self._limits, self._written):
+            for key in found.keys() - self._hub.sources.keys():
+                del found[key]
 
     async def _reconcile(self, source: Source) -> None:
         if self._written.get(source.key) == source.version:
@@ -97,7 +108,13 @@ class Limiter:
         own = self._states.states.get(source.key)
         if own is None or self._member not in fleet.order:
             return Wish(None, "no replicas are placed in this member")
-        return wish(self._member, replace(fleet, states={**fleet.states, self._member: own}))
+        limit, now = fleet.limits.get(self._member), self._clock()
+        seen, since = self._limits.get(source.key, (limit, -inf))
+        if seen != limit:
+            since = now
+        self._limits[source.key] = (limit, since)
+        fleet = replace(fleet, states={**fleet.states, self._member: own})
+        return wish(self._member, fleet, settled=now - since >= _SETTLE_SECONDS)
 
     def _apply(self, key: str, limits: dict[str, int], wanted: Wish | None) -> None:
         """Sets the member's own limit, unless it is to be lowered and that is news."""

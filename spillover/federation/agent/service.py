@@ -52,7 +52,11 @@ async def run(settings: Settings) -> int:
             clock,
         )
         tasks = {
-            **{f"watch of {watch.path}": watch.run() for watch in (*own, *others)},
+            # A collection may be watched twice: for the cache, and for what only an agent reads.
+            **{
+                f"watch {number} of {watch.path}": watch.run()
+                for number, watch in enumerate((*own, *others))
+            },
             "states": states.run(),
             "lease": presence.run(),
             "report": reporter.run(),
