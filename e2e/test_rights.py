@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
@@ -11,6 +11,7 @@ import yaml
 from harness.cluster import NAMESPACE, Cluster, Options, running
 from harness.containers import Container
 from harness.places import MANIFESTS
+from harness.rights import Right, granted, used
 from harness.scenes import ACK, VKE, deployment, node, pod, policy, virtual_node
 from harness.watch import Watch, is_ready, node_of, scheduling_message
 
@@ -21,16 +22,6 @@ OURS = "spillover-"
 """What Roles of ours are called. kube-scheduler has those of Kubernetes' own besides."""
 
 
-class Right(NamedTuple):
-    """`name` is "" where it is for objects of any name."""
-
-    account: str
-    group: str
-    resource: str
-    verb: str
-    name: str
-
-
 @pytest.fixture
 def watched(cluster_name: str) -> Iterator[Cluster]:
     options = Options(scheduler_replicas=2, rights=True)
@@ -38,50 +29,33 @@ def watched(cluster_name: str) -> Iterator[Cluster]:
         yield cluster
 
 
-def granted(cluster: Cluster) -> set[Right]:
+def rights(cluster: Cluster) -> tuple[set[Right], set[Right]]:
+    """What is granted, and what is used."""
     objects = list(yaml.safe_load_all(cluster.kubectl("kustomize", str(MANIFESTS))))
-    roles = {
-        (each["kind"], each["metadata"]["name"]): each["rules"]
+    ours = [
+        each
         for each in objects
-        if each["kind"] in ("Role", "ClusterRole")
-    }
-    return {
-        Right(subject["name"], group, resource, verb, name)
-        for binding in objects
-        if binding["kind"] in ("RoleBinding", "ClusterRoleBinding")
-        for subject in binding["subjects"]
-        if subject["kind"] == "ServiceAccount" and binding["roleRef"]["name"].startswith(OURS)
-        for rule in roles.get((binding["roleRef"]["kind"], binding["roleRef"]["name"]), ())
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-        for name in rule.get("resourceNames", [""])
-    }
+        if "roleRef" not in each or each["roleRef"]["name"].startswith(OURS)
+    ]
+    return granted(ours, account_of_subject), used(cluster, account_of_user)
 
 
-def used(cluster: Cluster) -> set[Right]:
-    """Each once with the object's name, and once without."""
-    found = set()
-    for request in cluster.requests():
-        where = request.get("objectRef")
-        if where is None or request["responseStatus"]["code"] == 403:
-            continue
-        resource = "/".join(part for part in (where["resource"], where.get("subresource")) if part)
-        account = request["user"]["username"].rpartition(":")[2]
-        right = Right(account, where.get("apiGroup", ""), resource, request["verb"], "")
-        found |= {right, right._replace(name=where.get("name", ""))}
-    return found
+def account_of_subject(subject: Object) -> str:
+    return str(subject["name"]) if subject["kind"] == "ServiceAccount" else ""
+
+
+def account_of_user(user: Object) -> str:
+    return str(user["username"].rpartition(":")[2])
 
 
 @pytest.mark.timeout(600)
 def test_each_right_is_used(watched: Cluster) -> None:
     everything_that_spillover_does(watched)
-    wanted = granted(watched)
     deadline = time.monotonic() + 60
-    while unused := sorted(wanted - used(watched)):
+    while unused := sorted(set.difference(*(found := rights(watched)))):
         assert time.monotonic() < deadline, f"granted and not used: {unused}"
         time.sleep(0.5)  # renewals of Leases and looks at certificates come by themselves
-    print(f"{len(wanted)} rights, each of them used")
+    print(f"{len(found[0])} rights, each of them used")
 
 
 def everything_that_spillover_does(cluster: Cluster) -> None:

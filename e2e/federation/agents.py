@@ -9,13 +9,13 @@ import yaml
 
 from federation.fleet import Fleet
 from harness.client import Client
+from harness.cluster import AGENTS
 from harness.containers import Container
 from harness.places import ROOT
 
 Object = dict[str, Any]
 
 OVERLAY = ROOT / "manifests" / "overlays" / "federation-kubeadmiral"
-HUB_NAMESPACE = "spillover-agents"
 _NUMBER = 100
 """Of the agent's address among those of its member."""
 
@@ -66,10 +66,10 @@ def hub_kubeconfig(fleet: Fleet, member: str) -> str:
     account = {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
-        "metadata": {"name": member, "namespace": HUB_NAMESPACE},
+        "metadata": {"name": member, "namespace": AGENTS},
     }
     hub.apply(account)
-    token = hub.kubectl("create", "token", member, "-n", HUB_NAMESPACE, "--duration=24h").strip()
+    token = hub.kubectl("create", "token", member, "-n", AGENTS, "--duration=24h").strip()
     admin = yaml.safe_load(hub.kubeconfig.read_text())
     return json.dumps(
         {

@@ -67,10 +67,10 @@ def fleet(name: str) -> Iterator[Fleet]:
     hub = Cluster(f"{name}-hub")
     members = {member: Cluster(f"{name}-{member}") for member in MEMBERS}
     with ExitStack() as stack, ThreadPoolExecutor(len(MEMBERS) + 1) as pool:
-        hub_options = Options(components=False, controllers=_HUB_CONTROLLERS)
+        hub_options = Options(components=False, controllers=_HUB_CONTROLLERS, rights=True)
         starts = [
             pool.submit(hub.up, hub_options),
-            *(pool.submit(each.up, Options()) for each in members.values()),
+            *(pool.submit(each.up, Options(rights=True)) for each in members.values()),
         ]
         for cluster in (hub, *members.values()):
             stack.callback(cluster.down)

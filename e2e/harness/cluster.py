@@ -28,6 +28,8 @@ from harness.places import MANIFESTS, ROOT, machine_lock
 from harness.services import component_of, redirected, relay_config, services
 
 NAMESPACE = "spillover-system"
+AGENTS = "spillover-agents"
+"""The namespace of the federation agents' accounts, on a hub."""
 _FIRST_RELAY, _MOST_RELAYS = 200, 9
 _KWOK_CONFIG = {
     "apiVersion": "config.kwok.x-k8s.io/v1alpha1",
@@ -72,7 +74,12 @@ _RIGHTS_POLICY = {
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
     "rules": [
-        {"level": "Metadata", "userGroups": [f"system:serviceaccounts:{NAMESPACE}"]},
+        {
+            "level": "Metadata",
+            "userGroups": [
+                f"system:serviceaccounts:{namespace}" for namespace in (NAMESPACE, AGENTS)
+            ],
+        },
         {"level": "None"},
     ],
 }
@@ -271,8 +278,13 @@ class Cluster(LocalCluster):
             executable=lambda word: _executable(word, tools),
         )
         pod = self._start_pod(pods.pod(deployment, {}, site), folder)
-        for container in pod.containers:
-            self.wait(f"{name}/{container.name}", partial(answers, container.probe))
+        try:
+            for container in pod.containers:
+                self.wait(f"{name}/{container.name}", partial(answers, container.probe))
+        except ClusterError as error:
+            logs = "".join(file.read_text()[-2000:] for file in sorted(folder.glob("*.log")))
+            self.stop(name)
+            raise ClusterError(f"{error}\n{logs}") from error
         return name
 
     def stop(self, pod: str) -> None:

@@ -1,5 +1,6 @@
 """What the agent knows about the hub."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 import msgspec
@@ -77,13 +78,12 @@ class HubView:
         self.reports: dict[str, MemberReport] = {}
         self.leases = Leases()
 
-    def fleet(self, found: Source, now: float) -> Fleet | None:
-        """What is known about the workload. None if its policy is not known. Only members with a
-        live agent have a state."""
+    def fleet(self, found: Source, alive: Set[str]) -> Fleet | None:
+        """What is known about the workload. None if its policy is not known. Only the members in
+        `alive` have a state."""
         policy = self.policies.get(f"{found.namespace}/{found.policy}")
         if policy is None:
             return None
-        alive = self.leases.alive(now)
         states = {
             member: state
             for member in policy.order

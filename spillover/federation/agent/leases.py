@@ -1,7 +1,8 @@
 """The agents' Leases on the hub: which agents live. Pure, but for `agent_lease`, which decodes.
 
 Each agent renews a Lease with the name of its member. An agent lives while its Lease is seen to
-change. Only our own clock counts, so that other clocks may be wrong.
+change. Only our own clock counts, so that other clocks may be wrong. Time without contact to the
+hub does not count: nobody could renew a Lease then, as far as we know.
 """
 
 from collections.abc import Set
@@ -65,14 +66,19 @@ class Leases:
     def keep(self, members: Set[str]) -> None:
         self._seen = {each: seen for each, seen in self._seen.items() if each in members}
 
-    def alive(self, now: float) -> frozenset[str]:
-        """The members with an agent that lives."""
+    def alive(self, now: float, in_touch_since: float) -> frozenset[str]:
+        """The members with an agent that lives. `in_touch_since`: since when we have contact to the
+        hub without a gap."""
         return frozenset(
             member
-            for member, (lease, since) in self._seen.items()
-            if lease.holder and now - since < LEASE_SECONDS
+            for member, (lease, seen) in self._seen.items()
+            if lease.holder and now - max(seen, in_touch_since) < LEASE_SECONDS
         )
 
-    def dead(self, now: float) -> frozenset[str]:
-        """The members that had an agent, which no longer lives."""
-        return frozenset(self._seen) - self.alive(now)
+    def dead(self, now: float, in_touch_since: float, seconds: float) -> frozenset[str]:
+        """The members that had an agent, which has not renewed its Lease for so many seconds."""
+        return frozenset(
+            member
+            for member, (_, seen) in self._seen.items()
+            if now - max(seen, in_touch_since) >= seconds
+        )

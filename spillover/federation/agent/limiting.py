@@ -12,6 +12,7 @@ from math import inf
 from random import Random
 
 from spillover.federation.agent.hub import HubView, Source
+from spillover.federation.agent.presence import Presence
 from spillover.federation.agent.reporting import States
 from spillover.federation.kubeadmiral import MIGRATION, is_valid, limits_of, with_limits
 from spillover.federation.limits import Wish, wish
@@ -39,8 +40,9 @@ class _Lowering:
 
 
 class Limiter:
-    """`news` is notified when the hub or the member's states have changed. `may_write` says whether
-    this agent is the member's only one."""
+    """`news` is notified when the hub or the member's states have changed. Nothing is written while
+    `presence` does not hold the member's Lease. The limit of a member whose agent has not lived for
+    `dead_after` seconds is removed."""
 
     def __init__(
         self,
@@ -49,7 +51,8 @@ class Limiter:
         hub: HubView,
         states: States,
         news: Signal,
-        may_write: Callable[[], bool],
+        presence: Presence,
+        dead_after: float,
         clock: Callable[[], float],
         random: Random,
     ) -> None:
@@ -58,7 +61,8 @@ class Limiter:
         self._hub = hub
         self._states = states
         self._news = news
-        self._may_write = may_write
+        self._presence = presence
+        self._dead_after = dead_after
         self._clock = clock
         self._backoff = Backoff(0.2, 10.0, random)
         self._lowering: dict[str, _Lowering] = {}
@@ -72,7 +76,7 @@ class Limiter:
         while True:
             mark = self._news.mark()
             try:
-                if self._may_write() and not self._states.trouble:
+                if self._presence.holds() and not self._states.trouble:
                     for source in list(self._hub.sources.values()):
                         await self._reconcile(source)
                     self._forget_gone()
@@ -92,7 +96,9 @@ class Limiter:
             return  # the watch has not shown the last write yet
         before = limits_of(source.migration)
         after = dict(before)
-        for member in self._hub.leases.dead(self._clock()):
+        touch = self._presence.in_touch_since
+        dead = self._hub.leases.dead(self._clock(), touch, self._dead_after)
+        for member in dead - {self._member}:
             after.pop(member, None)
         wanted = self._wish(source)
         self._apply(source.key, after, wanted)
@@ -102,7 +108,8 @@ class Limiter:
 
     def _wish(self, source: Source) -> Wish | None:
         """None if the workload is not this member's matter: nothing is changed then."""
-        fleet = self._hub.fleet(source, self._clock())
+        alive = self._hub.leases.alive(self._clock(), self._presence.in_touch_since)
+        fleet = self._hub.fleet(source, alive)
         if fleet is None:
             return None
         own = self._states.states.get(source.key)

@@ -1,6 +1,7 @@
 """The agent's own Lease on the hub: one agent for each member.
 
-    Lease free, or not renewed for its duration ─▶ take it ─▶ renew it every few seconds
+    Lease free, not renewed for its duration, or of a process on this host that has ended
+                                              ─▶ take it ─▶ renew it every few seconds
     Lease renewed by another agent ─▶ this agent is refused
     renewal refused because another agent has taken the Lease ─▶ this agent ends
 
@@ -11,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
+from math import inf
 from random import Random
 from typing import Any
 
@@ -33,14 +35,16 @@ class RefusedError(Exception):
 
 
 class Presence:
-    """Keeps the Lease. `holder` is the name of this process; no other process ever has it."""
+    """Keeps the Lease. `host` is the name of the Pod: only one process at a time runs there.
+    `process` is the name of this process; no other process ever has it."""
 
     def __init__(
         self,
         session: ApiSession,
         namespace: str,
         member: str,
-        holder: str,
+        host: str,
+        process: str,
         clock: Callable[[], float],
         random: Random,
     ) -> None:
@@ -48,11 +52,14 @@ class Presence:
         self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._name = f"{PREFIX}{member}"
         self._namespace = namespace
-        self._holder = holder
+        self._host = host
+        self._holder = f"{host}_{process}"
         self._clock = clock
         self._random = random
         self._version = ""
         self._renewed: float | None = None
+        self.in_touch_since = inf
+        """Since when the Lease has been renewed without a gap, by the clock."""
 
     def holds(self) -> bool:
         """Whether the Lease was renewed lately. Nothing is written to the hub otherwise."""
@@ -90,7 +97,7 @@ class Presence:
     async def _take(self) -> None:
         """Waits until the Lease is free, and takes it."""
         found = await self._read()
-        if found is not None and found.holder not in ("", self._holder):
+        if found is not None and found.holder.rpartition("_")[0] not in ("", self._host):
             first, begun = found, self._clock()
             while found == first and self._clock() - begun < LEASE_SECONDS:
                 await asyncio.sleep(_LOOK_SECONDS)
@@ -141,4 +148,6 @@ class Presence:
             method, path = "POST", self._collection
         content = await self._session.request(method, path, body=body, seconds=_REQUEST_SECONDS)
         self._version = str(agent_lease(content).version)
+        if not self.holds():
+            self.in_touch_since = self._clock()
         self._renewed = self._clock()

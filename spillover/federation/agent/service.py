@@ -39,8 +39,15 @@ async def run(settings: Settings) -> int:
         own = member_watches(member, view, settings.namespace, chance, clock)
         others = hub_watches(hub, hub_view, news.notify, settings.hub_namespace, chance, clock)
         states = States(view, Readiness(own), news, clock)
-        holder = f"{socket.gethostname()}_{uuid.uuid4().hex}"
-        presence = Presence(hub, settings.hub_namespace, settings.member, holder, clock, chance)
+        presence = Presence(
+            hub,
+            settings.hub_namespace,
+            settings.member,
+            socket.gethostname(),
+            uuid.uuid4().hex,
+            clock,
+            chance,
+        )
         reporter = Reporter(hub, settings.member, states, news, presence.holds, chance)
         teller = Teller(
             hub,
@@ -69,7 +76,15 @@ async def run(settings: Settings) -> int:
         }
         if settings.mode == "limit":
             limiter = Limiter(
-                hub, settings.member, hub_view, states, news, presence.holds, clock, chance
+                hub,
+                settings.member,
+                hub_view,
+                states,
+                news,
+                presence,
+                settings.dead_after_seconds,
+                clock,
+                chance,
             )
             tasks["limit"] = limiter.run()
         return await run_together(tasks, before_end=presence.release)

@@ -12,6 +12,7 @@ from spillover.core.model.conventions import (
     NodeConventions,
     label_pair,
 )
+from spillover.federation.agent.leases import LEASE_SECONDS
 from spillover.serving.settings import PlacementSettings, Port
 
 
@@ -35,6 +36,12 @@ class Settings(PlacementSettings):
     )
     event_after_seconds: PositiveFloat = Field(
         120.0, description="Pods that are unschedulable for longer get an Event on the hub."
+    )
+    dead_after_seconds: float = Field(
+        60.0,
+        ge=LEASE_SECONDS,
+        description="In the mode limit: after this time without a renewal of its Lease, a member's "
+        "agent is dead, and its limit is removed.",
     )
     health_address: str = Field("127.0.0.1", description="Address for probes and metrics.")
     health_port: Port = Field(8890, description="Port for probes and metrics.")
