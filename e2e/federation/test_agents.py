@@ -21,6 +21,7 @@ from federation.fleet import (
     workload,
 )
 from federation.states import until
+from harness.cluster import AGENTS
 from harness.containers import Container, extender
 from harness.scenes import node
 from harness.watch import Watch, is_live, node_of
@@ -147,6 +148,27 @@ def test_nodes_on_their_way_are_waited_for(
         slow.add_nodes(*(node(name, labels={"pool": "postpaid"}) for name in names))
         fleet.declare_growth(VKE1, "*=0")
     until(pods, "2/2/2 2/2/2 2/1/0", 30, "the nodes are there")
+
+
+@pytest.mark.timeout(600)
+def test_an_idle_agent_writes_nothing_but_its_lease(
+    members_and_hub: Fleet, scene: Callable[..., None]
+) -> None:
+    scene()
+    fleet = members_and_hub
+    before = writes_of_agents(fleet)
+    # Three renewals of each.
+    fleet.hub.wait("renewals", lambda: len(writes_of_agents(fleet)) >= len(before) + 9, 60)
+    assert set(writes_of_agents(fleet)[len(before) :]) == {("update", "leases")}
+
+
+def writes_of_agents(fleet: Fleet) -> list[tuple[str, str]]:
+    group = f"system:serviceaccounts:{AGENTS}"
+    return [
+        (each["verb"], each["objectRef"]["resource"])
+        for each in fleet.hub.requests()
+        if group in each["user"]["groups"] and each["verb"] not in ("get", "list", "watch")
+    ]
 
 
 def most_live(watch: Watch, begun: int) -> int:

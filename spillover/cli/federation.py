@@ -31,7 +31,14 @@ from spillover.federation.kubeadmiral import (
     with_limits,
 )
 from spillover.federation.memberreport import PATH, from_wire
-from spillover.federation.room import GROWTH_ANNOTATION, NodeState, growth_of, is_bounded, rooms
+from spillover.federation.room import (
+    GROWTH_ANNOTATION,
+    NodeState,
+    NodeStates,
+    growth_of,
+    is_bounded,
+    rooms,
+)
 from spillover.federation.room import total as total_room
 from spillover.federation.traps import Finding, Hub, Member, findings
 from spillover.kube.credentials import Credentials, CredentialsError
@@ -310,9 +317,12 @@ async def _capacities(session: ApiSession, hub: Hub) -> dict[str, int]:
         grows = growth.get((policy.key.group, each.namespace, policy.key.name), {})
         if is_bounded(policy, grows):
             used = snapshot.used or {}
-            nodes = {
-                node.name: NodeState(node, used.get(node.name, NOT_USED)) for node in snapshot.nodes
-            }
+            nodes = NodeStates(
+                {
+                    node.name: NodeState(node, used.get(node.name, NOT_USED))
+                    for node in snapshot.nodes
+                }
+            )
             room = total_room(rooms(each.shape, policy, grows, snapshot.cache, nodes))
             found[each.key] = _bound(snapshot, each.uid) + room
     return found

@@ -1,7 +1,7 @@
 """What a member cluster can say about one workload, from the same decision as the extender's."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -10,8 +10,7 @@ from spillover.core.decision.outcomes import Waiting, because
 from spillover.core.decision.placement import assign_unit
 from spillover.core.model.pods import Pod
 from spillover.core.model.policy import InvalidPolicy, Policy
-from spillover.core.reporting.fit import misfit
-from spillover.federation.room import NodeState, Shape, UnitRoom
+from spillover.federation.room import NodeStates, Shape, UnitRoom
 
 SCHEDULER_ERROR = "SchedulerError"
 """The reason in PodScheduled while the extender does not answer, or answers with an error."""
@@ -84,7 +83,7 @@ def workload_state(
     found: Sequence[UnitRoom],
     room: int,
     cluster: ClusterCache,
-    nodes: Mapping[str, NodeState],
+    nodes: NodeStates,
     *,
     bounded: bool,
 ) -> WorkloadState:
@@ -136,17 +135,12 @@ def _outlook(
     deployed: Deployed,
     waiting: Sequence[Pod],
     cluster: ClusterCache,
-    nodes: Mapping[str, NodeState],
+    nodes: NodeStates,
 ) -> tuple[float | None, tuple[str, ...]]:
     """Until when pods wait, and why each unit takes no pod."""
     if not waiting:
         return None, ()
-    fitting = frozenset(
-        name
-        for name, state in nodes.items()
-        if misfit(deployed.shape.pod, deployed.shape.constraints, state.capacity, state.used)
-        is None
-    )
+    fitting = nodes.fitting(deployed.shape).keys()
     untils: list[float] = []
     reasons: dict[str, None] = {}
     asked: dict[object, None] = {}

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 
+import msgspec
+
 from spillover.api.kubernetes import ConstrainedPod
 from spillover.core.cache.cluster import ClusterCache
 from spillover.core.decision import limits
@@ -45,6 +47,31 @@ class NodeState:
 
     capacity: Capacity
     used: Use = NOT_USED
+
+
+class NodeStates:
+    """All nodes at one moment. Remembers how many pods of each shape fit: most workloads have the
+    shape of others."""
+
+    def __init__(self, states: Mapping[str, NodeState]) -> None:
+        self._states = states
+        self._fitting: dict[object, dict[str, int]] = {}
+
+    def fitting(self, shape: Shape) -> Mapping[str, int]:
+        """How many more pods of this shape fit on each node. Without nodes where none fits."""
+        key = (
+            shape.pod.requests,
+            shape.pod.tolerations,
+            msgspec.json.encode(shape.constraints),
+        )
+        found = self._fitting.get(key)
+        if found is None:
+            found = self._fitting[key] = {
+                name: _fitting(shape, state)
+                for name, state in self._states.items()
+                if misfit(shape.pod, shape.constraints, state.capacity, state.used) is None
+            }
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +119,10 @@ def rooms(
     policy: Policy,
     growth: Mapping[str, float],
     cluster: ClusterCache,
-    nodes: Mapping[str, NodeState],
+    nodes: NodeStates,
 ) -> list[UnitRoom]:
     """The room in each unit of the policy."""
-    free = {
-        name: _fitting(shape, state)
-        for name, state in nodes.items()
-        if misfit(shape.pod, shape.constraints, state.capacity, state.used) is None
-    }
+    free = dict(nodes.fitting(shape))
     found = []
     for unit in policy.units:
         here = cluster.nodes.admitting(

@@ -14,6 +14,7 @@ from spillover.core.model.policy import Policy
 from spillover.core.reporting.fit import Capacity, Use
 from spillover.federation.room import (
     NodeState,
+    NodeStates,
     Shape,
     UnitRoom,
     growth_of,
@@ -55,7 +56,7 @@ class World:
 
     def found(self, growth: dict[str, float] | None = None, gpus: int = 1) -> list[UnitRoom]:
         shape = Shape(pod("shape", requests=((GPU, gpus),)), ConstrainedPod(ConstrainedSpec()))
-        return rooms(shape, self.policy, growth or {}, self.cluster, self.nodes)
+        return rooms(shape, self.policy, growth or {}, self.cluster, NodeStates(self.nodes))
 
 
 def test_slots_and_nodes_bound_the_room_of_each_unit() -> None:

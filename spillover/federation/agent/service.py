@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 
+from spillover.controller.editing import take_in_edits
 from spillover.core.cache.cluster import ClusterCache
 from spillover.federation.agent.hub import HubView
 from spillover.federation.agent.limiting import Limiter
@@ -64,6 +65,7 @@ async def run(settings: Settings) -> int:
                 f"watch {number} of {watch.path}": watch.run()
                 for number, watch in enumerate((*own, *others))
             },
+            "edits of policies": take_in_edits(view.cluster.edits),
             "states": states.run(),
             "lease": presence.run(),
             "report": reporter.run(),

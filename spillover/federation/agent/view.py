@@ -7,7 +7,15 @@ from spillover.core.model.pods import Pod
 from spillover.core.model.policy import Policy, PolicyKey
 from spillover.core.reporting.fit import NOT_USED, Capacity, in_use
 from spillover.federation.member import Deployed, WorkloadState, workload_state
-from spillover.federation.room import NodeState, UnitRoom, is_bounded, rooms, shared, total
+from spillover.federation.room import (
+    NodeState,
+    NodeStates,
+    UnitRoom,
+    is_bounded,
+    rooms,
+    shared,
+    total,
+)
 
 _BATCH = 10_000
 
@@ -62,12 +70,14 @@ class MemberView:
                 bounded = is_bounded(policy, growth)
             yield workload_state(deployed, own, found, room, self.cluster, nodes, bounded=bounded)
 
-    def _nodes(self) -> dict[str, NodeState]:
+    def _nodes(self) -> NodeStates:
         used = in_use((pod, ()) for pod in self.cluster.pods())
-        return {
-            name: NodeState(capacity, used.get(name, NOT_USED))
-            for name, capacity in self.capacities.items()
-        }
+        return NodeStates(
+            {
+                name: NodeState(capacity, used.get(name, NOT_USED))
+                for name, capacity in self.capacities.items()
+            }
+        )
 
     def _pods_of_deployments(self) -> dict[str, list[Pod]]:
         found: dict[str, list[Pod]] = {}
