@@ -74,7 +74,14 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--name", default="dev", type=_cluster_name, help="the cluster's name")
 
     demo = add("demo", _demo, "the main job, live: units fill in order and empty in reverse")
-    demo.add_argument("--keep", action="store_true", help="leave the cluster running")
+    demo.add_argument(
+        "scene",
+        nargs="?",
+        choices=["single", "federation"],
+        default="single",
+        help="one cluster, or three members of a KubeAdmiral fleet; default: %(default)s",
+    )
+    demo.add_argument("--keep", action="store_true", help="leave the one cluster running")
     dashboard = add("dashboard", _dashboard, "the Grafana dashboard, drawn from a demo's data")
     dashboard.add_argument(
         "--output", type=Path, metavar="FILE", help="the picture (docs/dashboard.png)"
@@ -130,7 +137,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(options: argparse.Namespace, _: list[str]) -> int:
-    from harness.demo import demo  # noqa: PLC0415 - rich is slow to import
+    if options.scene == "federation":
+        from federation.demo import demo as federation  # noqa: PLC0415 - rich is slow to import
+
+        return federation()
+    from harness.demo import demo  # noqa: PLC0415 - see above
 
     return demo(keep=options.keep)
 
