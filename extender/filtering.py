@@ -22,7 +22,7 @@ class Filtering:
     def filter(self, args: FilterArgs) -> FilterResult:
         """Decides on which nodes the pod may run, and reserves its slot."""
         try:
-            pod = self._scheduler.cluster.at_version(args.pod.metadata) or pod_from_wire(args.pod)
+            pod = self._scheduler.cluster.same_as(args.pod) or pod_from_wire(args.pod)
         except ValueError as error:
             self._metrics.decisions.labels("error").inc()
             return FilterResult(error=f"Pod.{error}")

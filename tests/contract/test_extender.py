@@ -16,6 +16,7 @@ from wiring import Wired
 
 from builders import ack_policy, node, pod, virtual
 from spillover.core.cache.cluster import ClusterCache
+from spillover.core.decision.reasons import NOT_FIRST_CHOICE
 from spillover.core.model.conventions import NodeConventions
 from spillover.core.model.policy import Policy, UnitKey
 from spillover.kube.credentials import Credentials
@@ -147,6 +148,23 @@ async def test_a_pod_at_a_known_version_is_the_known_pod(extender: Extender) -> 
     extender.scheduler.cluster.put_pod(known)
     _, answer = await extender.post("/filter", FILTER)
     assert answer == {"NodeNames": ["prepaid-1", "postpaid-1", "prepaid-2", "postpaid-2"]}
+
+
+async def test_a_nomination_that_only_the_scheduler_knows_is_read(extender: Extender) -> None:
+    """It asks about the nominated node alone, and gets no answer yet."""
+    request = json.loads(FILTER)
+    request["Pod"]["status"]["nominatedNodeName"] = "postpaid-1"
+    request["NodeNames"] = ["postpaid-1"]
+    extender.scheduler.cluster.put_policy(
+        replace(
+            policy := ack_policy({"resource": "eci"}, {"resource": "ecs"}, selector={}),
+            key=policy.key._replace(namespace="default"),
+        )
+    )
+    version = int(request["Pod"]["metadata"]["resourceVersion"])
+    extender.scheduler.cluster.put_pod(pod(UID, namespace="default", version=version))
+    _, answer = await extender.post("/filter", json.dumps(request).encode())
+    assert list(answer["FailedAndUnresolvableNodes"].values()) == [NOT_FIRST_CHOICE]
 
 
 async def test_a_pod_without_a_policy_passes(extender: Extender) -> None:

@@ -51,6 +51,7 @@ class Turmoil:
         self._chance = Random(seed)
         self._seen = seen
         self._version = 0
+        self._answers: list[object] = []
         self.scheduler = leading(
             Scheduler(ClusterCache(NodeConventions(), lambda: 0.0, lambda: 0.0, lambda: 0.5))
         )
@@ -131,6 +132,8 @@ class Turmoil:
         self._seen[type(fresh).__name__] += 1
         if isinstance(fresh, Rejected):
             assert answer == fresh
+            self._seen["again"] += any(answer is each for each in self._answers)
+            self._answers.append(answer)
         else:
             assert isinstance(answer, Placement)
             assert answer.nodes == fresh.nodes
@@ -170,3 +173,4 @@ def test_answers_that_are_given_again(*, full: bool) -> None:
                 raise AssertionError(f"seed {seed}, step {step}") from error
     print(dict(seen))
     assert min(seen[each] for each in ("Rejected", "Placement")) > 1000
+    assert seen["again"] > 500, "answers that were kept"

@@ -9,6 +9,7 @@ from worlds import World
 from builders import ack_policy, leading, node, pod, raw, virtual, vke_policy
 from spillover.api import ack
 from spillover.api.kubernetes import Taint, Toleration
+from spillover.core.cache import ledger
 from spillover.core.cache.binding_plan import BindingPlan
 from spillover.core.cache.cluster import ClusterCache
 from spillover.core.cache.ledger import RESERVATION_SECONDS, SLOW_RESERVATION_SECONDS
@@ -90,6 +91,41 @@ def test_a_pod_with_volumes_keeps_its_reservation_longer() -> None:
     assert world.taken(policy) == 1
     world.now = SLOW_RESERVATION_SECONDS
     assert world.taken(policy) == 0
+
+
+def test_a_reservation_lasts_from_the_last_decision() -> None:
+    policy = limited()
+    world = Ledgered(policy)
+    world.place(pod("one"))
+    world.now = RESERVATION_SECONDS - 10
+    world.place(pod("one"))
+    world.now = RESERVATION_SECONDS + 1  # the first would have ended
+    assert world.taken(policy) == 1
+    world.now = 2 * RESERVATION_SECONDS - 10
+    assert world.taken(policy) == 0
+
+
+def test_the_oldest_reservations_and_holds_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "MAX_RESERVATIONS", 2)
+    policy = limited(9)
+    world = Ledgered(policy)
+    key = UnitKey(policy.key, policy.units[0].identity)
+    for number in range(4):
+        world.place(pod(f"pod-{number}"))
+    assert world.taken(policy) == 2
+    assert world.cluster.ledger.with_slots(f"pod-{n}" for n in range(4)) == {"pod-2", "pod-3"}
+    for number in range(4):
+        world.cluster.ledger.hold(pod(f"held-{number}"), key)
+    assert world.taken(policy) == 4
+    assert [world.cluster.ledger.held(f"held-{n}") for n in range(4)] == [None, None, key, key]
+
+
+def test_decisions_again_and_again_need_no_more_memory() -> None:
+    world = Ledgered(limited(9))
+    for _ in range(5000):
+        world.place(pod("one", slow_to_bind=True))
+    noted = world.cluster.ledger._expiries  # noqa: SLF001 - memory is not seen from outside
+    assert len(noted) < 3000
 
 
 def test_another_decision_for_the_same_pod_replaces_its_reservation() -> None:

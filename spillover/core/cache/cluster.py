@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import islice
 
-from spillover.api.kubernetes import ObjectMeta
+from spillover.api.kubernetes import PodObject
 from spillover.api.partial import Identity
 from spillover.core.cache.attempts import Attempts
 from spillover.core.cache.dirty import DirtySet
@@ -328,11 +328,16 @@ class ClusterCache:
     def pod(self, uid: str) -> Pod | None:
         return self._pods.get(uid)
 
-    def at_version(self, wanted: ObjectMeta) -> Pod | None:
-        """The pod with this uid, if it is known at just this version: what else the API server says
-        of this version is known too."""
-        known = self._pods.get(wanted.uid)
-        return known if known and str(known.version) == wanted.resource_version else None
+    def same_as(self, wire: PodObject) -> Pod | None:
+        """The known pod, if it is known at just this version: nothing else need be read of it. A
+        nomination may be in the scheduler's memory before it is in the API server."""
+        known = self._pods.get(wire.metadata.uid)
+        is_same = (
+            known is not None
+            and str(known.version) == wire.metadata.resource_version
+            and known.nominated == wire.status.nominated_node_name
+        )
+        return known if is_same else None
 
     def is_gone(self, pod: Pod) -> bool:
         """Whether the watch is past this version of the pod and no longer knows the pod."""

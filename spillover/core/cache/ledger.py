@@ -54,6 +54,8 @@ NOMINATED_SECONDS = 3600.0
 """The time that the preempted pods have to end. After that, other pods may get the slot."""
 
 MAX_RESERVATIONS = 100_000
+_MOST_ENDED = 2000
+"""Entries of ended reservations and holds, beside as many as there are live ones."""
 
 
 class Slot(NamedTuple):
@@ -141,7 +143,8 @@ class Ledger:
         # took a third of the time of a decision.
         self._reserved: dict[str, Reservation] = {}
         self._held: dict[str, Hold] = {}
-        # Who may expire, and when. Each entry goes when its time has come.
+        # Who may expire, and when. Each entry goes when its time has come. Entries of reservations
+        # and holds that have ended before go when they are many.
         self._expiries: list[tuple[float, str]] = []
         self._binding: dict[str, InFlightBinding] = {}
         self._doubted: dict[str, _Doubt] = {}  # at most one for each waiting pod
@@ -244,8 +247,10 @@ class Ledger:
         """The live reservation of a pod for a node."""
         self._expire()
         reservation = self._reserved.get(uid)
+        # No name of a node has a comma, which stands between two names.
+        is_name = "," not in node
         has_node = reservation is not None and msgspec.json.encode(node) in reservation.nodes
-        return reservation if has_node else None
+        return reservation if is_name and has_node else None
 
     def hold(self, pod: Pod, unit: UnitKey) -> None:
         """Keep what preemption frees in a unit for the waiting pod that preempts."""
@@ -411,6 +416,11 @@ class Ledger:
         """When something of the pod that begins now ends by itself. Notes that it does."""
         at = self._now + seconds
         heapq.heappush(self._expiries, (at, uid))
+        if len(self._expiries) > 2 * (len(self._reserved) + len(self._held)) + _MOST_ENDED:
+            kept = (*self._reserved.items(), *self._held.items())
+            self._expiries = [(each.expires, owner) for owner, each in kept]
+            self._expiries.append((at, uid))
+            heapq.heapify(self._expiries)
         return at
 
     def _end_hold(self, uid: str) -> None:
