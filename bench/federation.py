@@ -19,6 +19,7 @@ from spillover.core.model.conventions import NodeConventions
 from spillover.core.model.nodes import Node
 from spillover.core.model.workloads import Workload
 from spillover.core.reporting.fit import Capacity
+from spillover.federation.agent.scheduler_watch import SchedulerWatch
 from spillover.federation.agent.view import MemberView
 from spillover.federation.deployments import deployed
 from spillover.federation.memberreport import as_wire
@@ -31,7 +32,10 @@ LOOKS = 5
 
 
 def view_of(workloads: int) -> MemberView:
-    view = MemberView(ClusterCache(NodeConventions(), time.monotonic, time.time, lambda: 0.5))
+    view = MemberView(
+        ClusterCache(NodeConventions(), time.monotonic, time.time, lambda: 0.5),
+        SchedulerWatch(60.0, time.monotonic),
+    )
     for number in range(NODES):
         name, labels = f"node-{number}", {"pool": f"p{number % 10}"}
         view.cluster.put_node(Node(name, labels, ()))

@@ -13,7 +13,7 @@ from federation import objects
 from federation.engine import Engine
 from harness.cluster import Cluster, Options
 from harness.scenes import ACK, VKE, Object, pod_spec, three_tier_nodes, three_tiers
-from spillover.federation.room import GROWTH_ANNOTATION
+from spillover.federation.room import GROWS_TO_ANNOTATION
 from spillover.kube.credentials import Credentials
 from spillover.kube.session import ApiSession
 
@@ -57,7 +57,7 @@ class Fleet:
         """How many more nodes the units of the member's policy get."""
         self.members[name].kubectl(
             "annotate", f"resourcepolicies.{_DIALECTS[name]}", WORKLOAD, "--overwrite",
-            f"{GROWTH_ANNOTATION}={growth}" if growth is not None else f"{GROWTH_ANNOTATION}-",
+            f"{GROWS_TO_ANNOTATION}={growth}" if growth is not None else f"{GROWS_TO_ANNOTATION}-",
         )  # fmt: skip
 
 
@@ -78,10 +78,25 @@ def fleet(name: str) -> Iterator[Fleet]:
             start.result()
         hub.apply(*objects.crds())
         hub.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        hub.apply(*map(joined, MEMBERS))
         for member, cluster in members.items():
             cluster.add_nodes(*three_tier_nodes(postpaid=POSTPAID[member]))
             cluster.apply(three_tiers(_DIALECTS[member], NAMESPACE, WORKLOAD))
         yield Fleet(hub, members)
+
+
+def joined(member: str) -> Object:
+    """The FederatedCluster of a member that is ready."""
+    statuses = {"Joined": "True", "Ready": "True", "Offline": "False"}
+    return {
+        "apiVersion": f"{objects.GROUP}/v1alpha1",
+        "kind": "FederatedCluster",
+        "metadata": {"name": member},
+        "spec": {},
+        "status": {
+            "conditions": [{"type": type_, "status": each} for type_, each in statuses.items()]
+        },
+    }
 
 
 class Running:

@@ -27,6 +27,7 @@ from harness.scenes import node
 from harness.watch import Watch, is_live, node_of
 
 SECONDS = 5.0
+REST_SECONDS = 20
 FULL = "2/2/2 2/2/2 2/2/4"
 
 
@@ -35,8 +36,8 @@ def limiting(members_and_hub: Fleet) -> Iterator[dict[str, Container]]:
     """Agents, and policies that say that the VKE clusters' last units do not grow."""
     fleet = members_and_hub
     for member in (VKE1, VKE2):
-        fleet.declare_growth(member, "*=0")
-    with agents(fleet, "limit") as found:
+        fleet.declare_growth(member, "*=2")
+    with agents(fleet, "limit", f"--scheduler-rest-seconds={REST_SECONDS}") as found:
         yield found
     for member in (VKE1, VKE2):
         fleet.declare_growth(member, None)
@@ -108,10 +109,18 @@ def test_running_pods_come_home_one_at_a_time(
     members_and_hub.scale(20)
     until(pods, FULL, SECONDS, "20 replicas")
     begun = {name: len(watch.events) for name, watch in pods.items()}
-    members_and_hub.set_virtual_max(4, VKE1, VKE2)
-    until(pods, "2/4/2 2/4/2 2/2/0", 30, "the maximum is 4")
+    path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
+    with Watch(members_and_hub.hub, path) as sources:
+        members_and_hub.set_virtual_max(4, VKE1, VKE2)
+        until(pods, "2/4/2 2/4/2 2/2/0", 30, "the maximum is 4")
     for name in (VKE1, VKE2):
         assert most_unbound(pods[name], begun[name]) <= 1, name
+    placements = [
+        json.loads(text)["placement"]
+        for _, each in sources.events
+        if (text := objects.annotations(each).get(objects.SCHEDULING))
+    ]
+    assert {sum(placement.values()) for placement in placements} == {20}
 
 
 @pytest.mark.timeout(600)
@@ -124,10 +133,13 @@ def test_a_cluster_whose_extender_does_not_answer_is_left(
     try:
         members_and_hub.scale(15)
         until(pods, "2/2/0 2/2/2 2/2/1", 60, "the extender is stopped")
+        for watch in pods.values():
+            watch.wait_quiet(REST_SECONDS / 2, REST_SECONDS)
     finally:
         stopped.send(SIGCONT)
     stopped.wait_ready()
-    limits(members_and_hub, {VKE1: 6, VKE2: 6}, 60)
+    limits(members_and_hub, {VKE1: 6, VKE2: 6}, 2 * REST_SECONDS + 30)
+    until(pods, "2/2/2 2/2/2 2/1/0", 60, "the extender is back")
 
 
 @pytest.mark.timeout(600)
@@ -138,7 +150,6 @@ def test_nodes_on_their_way_are_waited_for(
     slow = fleet.members[VKE1]
     names = ("postpaid-0", "postpaid-1")
     slow.kubectl("delete", "nodes", *names)
-    fleet.declare_growth(VKE1, "*=2")
     try:
         scene()
         fleet.scale(15)
@@ -146,7 +157,6 @@ def test_nodes_on_their_way_are_waited_for(
         pods[ACK1].wait_quiet(seconds, seconds + 20)
     finally:
         slow.add_nodes(*(node(name, labels={"pool": "postpaid"}) for name in names))
-        fleet.declare_growth(VKE1, "*=0")
     until(pods, "2/2/2 2/2/2 2/1/0", 30, "the nodes are there")
 
 

@@ -40,7 +40,7 @@ AGENT = "spillover-agent"
 @pytest.fixture(scope="module")
 def limiting(members_and_hub: Fleet) -> Iterator[dict[str, Container]]:
     for member in (VKE1, VKE2):
-        members_and_hub.declare_growth(member, "*=0")
+        members_and_hub.declare_growth(member, "*=2")
     with agents(members_and_hub, "limit", "--event-after-seconds=1") as found:
         yield found
     for member in (VKE1, VKE2):
@@ -95,13 +95,30 @@ def noted(**notes: str | None) -> Object:
     return {"metadata": {"annotations": notes}}
 
 
-_VERBS = {"PATCH": "patch", "DELETE": "delete", "GET": "list"}
+_VERBS = {"PATCH": "patch", "DELETE": "delete", "GET": "list", "POST": "create", "PUT": "update"}
 REFUSED: dict[str, tuple[str, str, Object]] = {
     "replicas": ("PATCH", DEPLOYMENT, {"spec": {"replicas": 1}}),
     "scale": ("PATCH", f"{DEPLOYMENT}/scale", {"spec": {"replicas": 1}}),
     "status": ("PATCH", f"{DEPLOYMENT}/status", {"status": {"replicas": 1}}),
     "another annotation": ("PATCH", DEPLOYMENT, noted(other="1")),
     "the end of another annotation": ("PATCH", DEPLOYMENT, noted(kept=None)),
+    "what are no limits": ("PATCH", DEPLOYMENT, noted(**{objects.MIGRATION: "anything"})),
+    "an Event about a Secret": (
+        "POST",
+        f"/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events",
+        {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"name": "forged", "namespace": NAMESPACE},
+            "eventTime": "2026-01-01T00:00:00.000000Z",
+            "type": "Normal",
+            "action": "x",
+            "reason": "x",
+            "reportingController": "x",
+            "reportingInstance": "x",
+            "regarding": {"kind": "Secret", "namespace": NAMESPACE, "name": "x"},
+        },
+    ),
     "labels": ("PATCH", DEPLOYMENT, {"metadata": {"labels": {"other": "1"}}}),
     "finalizers": ("PATCH", DEPLOYMENT, {"metadata": {"finalizers": ["example.com/x"]}}),
     "deletion": ("DELETE", DEPLOYMENT, {}),

@@ -77,7 +77,7 @@ def test_each_trap_is_found_and_nothing_on_a_healthy_fleet(
         each["preferences"]["maxReplicas"] = 3
     with applied(fleet, few):
         assert check(fleet) == ["placements-below-replicas"]
-    fleet.declare_growth(VKE1, "*=0")
+    fleet.declare_growth(VKE1, "*=2")
     try:
         assert check(fleet) == ["fixed-capacity-without-maximum"]
         text = spillover(

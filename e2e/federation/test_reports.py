@@ -58,7 +58,7 @@ def test_the_hub_shows_each_step(
                 time.sleep(0.2)
             if "+" in state:
                 check_reasons(fleet)
-        check_event(fleet)
+        check_event(fleet, pods)
 
 
 def rows(fleet: Fleet) -> dict[str, list[int]]:
@@ -99,21 +99,28 @@ def check_reasons(fleet: Fleet) -> None:
     assert "2 since " in table
 
 
-def check_event(fleet: Fleet) -> None:
+def check_event(fleet: Fleet, pods: dict[str, Watch]) -> None:
     """Its first pods were unschedulable for the time of the threshold, and not for much longer."""
     fleet.scale(10)
     fleet.set_virtual_max(2, *MEMBERS)
     fleet.hub.kubectl("delete", "events", "--all", "-n", NAMESPACE)
     fleet.scale(20)
+    fleet.hub.wait("pods that wait", lambda: stuck(pods) == 4, 15)
+    begun = time.monotonic()
     fleet.hub.wait("events", lambda: len(events(fleet)) >= 2, EVENT_SECONDS + 15)
+    assert time.monotonic() - begun < EVENT_SECONDS + 5
     for member in MEMBERS[:2]:
         (event,) = (each for each in events(fleet) if each["note"].startswith(f"{member}:"))
         _, lasts, why = event["note"].split(": ", 2)
-        pods, seconds = lasts.split(" pods for ")
-        assert pods == "2"
+        count, seconds = lasts.split(" pods are unschedulable for ")
+        assert count == "2"
         assert EVENT_SECONDS <= int(seconds.removesuffix("s")) <= EVENT_SECONDS + 5
         assert "eci is at its max of 2" in why
         assert event["regarding"]["name"] == WORKLOAD
+
+
+def stuck(pods: dict[str, Watch]) -> int:
+    return sum(found[-1] for found in counted(pods).values())
 
 
 def events(fleet: Fleet) -> list[Object]:

@@ -15,10 +15,11 @@ from spillover.api import ack, vke
 from spillover.api.errors import harmless
 from spillover.cli.render import table
 from spillover.cli.snapshot import Snapshot, take
-from spillover.core.model.conventions import NodeConventions
+from spillover.core.model.conventions import DEFAULT_SCHEDULERS, NodeConventions
 from spillover.core.model.policy import Policy
-from spillover.core.model.timestamps import seconds_of
+from spillover.core.model.timestamps import instant_of, seconds_of
 from spillover.core.reporting.fit import NOT_USED
+from spillover.federation.agent.leases import PREFIX
 from spillover.federation.deployments import deployed
 from spillover.federation.fleet_table import FleetRow, fleet_rows
 from spillover.federation.kubeadmiral import (
@@ -32,14 +33,14 @@ from spillover.federation.kubeadmiral import (
 )
 from spillover.federation.memberreport import PATH, from_wire
 from spillover.federation.room import (
-    GROWTH_ANNOTATION,
+    GROWS_TO_ANNOTATION,
     NodeState,
     NodeStates,
-    growth_of,
+    grows_to,
     is_bounded,
     rooms,
+    total,
 )
-from spillover.federation.room import total as total_room
 from spillover.federation.traps import Finding, Hub, Member, findings
 from spillover.kube.credentials import Credentials, CredentialsError
 from spillover.kube.lease import read_lease
@@ -51,9 +52,20 @@ Object = dict[str, Any]
 _NAMESPACE = "spillover-system"
 _LEASE = "spillover-scheduler"
 _BOOT_SECONDS = 120.0
+_SILENT_SECONDS = 120.0
+_LOOK_AGAIN_SECONDS = 5.0
 _LONGEST_BOOT = 1800.0
+_TRIES, _CONFLICT = 5, 409
 _SCHEDULER_ERROR = "SchedulerError"
-_ERRORS = (ApiError, NoAnswerError, CredentialsError, ValueError, yaml.YAMLError, OSError)
+_ERRORS = (
+    ApiError,
+    NoAnswerError,
+    CredentialsError,
+    ValueError,
+    msgspec.MsgspecError,
+    yaml.YAMLError,
+    OSError,
+)
 
 
 def main(words: Sequence[str]) -> int:
@@ -103,7 +115,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     status = commands.add_parser("status", help="the fleet as one table, from the agents' reports")
     _add_hub(status)
-    gc = commands.add_parser("gc", help="removes the limits of members without an agent")
+    status.add_argument(
+        "--agents-namespace", default="spillover-agents", help="default: %(default)s"
+    )
+    gc = commands.add_parser("gc", help="removes the limits of the members that you name")
     _add_hub(gc)
     gc.add_argument("--member", action="append", required=True, metavar="NAME")
     commands.add_parser("agent", help="runs the agent of one member; see its own --help")
@@ -124,8 +139,11 @@ async def _status(options: argparse.Namespace) -> tuple[str, int]:
         reports = await list_all(hub, PATH, from_wire)
         sources = await _objects(hub, "/apis/apps/v1/deployments", {"labelSelector": POLICY_LABEL})
         policies = await list_all(hub, f"/apis/{GROUP}/v1alpha1/propagationpolicies", propagation)
+        leases = await _objects(
+            hub, f"/apis/coordination.k8s.io/v1/namespaces/{options.agents_namespace}/leases", {}
+        )
     rows = fleet_rows(
-        {_key(each): each["spec"].get("replicas", 1) for each in sources},
+        {_key(each): each["spec"].get("replicas") or 0 for each in sources},
         {
             _key(each): limits_of((each["metadata"].get("annotations") or {}).get(MIGRATION))
             for each in sources
@@ -138,6 +156,7 @@ async def _status(options: argparse.Namespace) -> tuple[str, int]:
             == (each["metadata"]["namespace"], each["metadata"]["labels"].get(POLICY_LABEL))
         },
         reports,
+        _silent(leases, time.time()),
     )
     if options.output == "json":
         return _json(rows), 0
@@ -145,6 +164,19 @@ async def _status(options: argparse.Namespace) -> tuple[str, int]:
 
 
 _HEADINGS = ("WORKLOAD", "MEMBER", "REPLICAS", "UNITS", "UNSCHEDULABLE", "ROOM", "LIMIT", "NEXT")
+
+
+def _silent(leases: Sequence[Object], now: float) -> dict[str, str]:
+    """Members whose agent has not renewed its Lease for long, by the clock of this machine."""
+    found = {}
+    for lease in leases:
+        name, spec = lease["metadata"]["name"], lease.get("spec", {})
+        renewed = seconds_of(spec.get("renewTime") or "")
+        if not name.startswith(PREFIX) or renewed is None:
+            continue
+        if now - renewed > _SILENT_SECONDS or not spec.get("holderIdentity"):
+            found[name.removeprefix(PREFIX)] = f"no agent since {instant_of(renewed)}"
+    return found
 
 
 def _cells(row: FleetRow) -> tuple[str, ...]:
@@ -164,30 +196,44 @@ def _cells(row: FleetRow) -> tuple[str, ...]:
 
 
 async def _gc(options: argparse.Namespace) -> tuple[str, int]:
-    done = []
+    done, failed = [], []
     async with ApiSession(Credentials(options.kubeconfig, options.context)) as hub:
         sources = await _objects(hub, "/apis/apps/v1/deployments", {"labelSelector": POLICY_LABEL})
         for each in sources:
-            before = limits_of((each["metadata"].get("annotations") or {}).get(MIGRATION))
-            after = {name: most for name, most in before.items() if name not in options.member}
-            if after == before:
-                continue
-            metadata = each["metadata"]
-            await hub.request(
-                "PATCH",
-                f"/apis/apps/v1/namespaces/{metadata['namespace']}/deployments/{metadata['name']}",
-                body={
-                    "metadata": {
-                        "resourceVersion": metadata["resourceVersion"],
-                        "annotations": {MIGRATION: with_limits(after)},
-                    }
-                },
-                content_type=MERGE_PATCH,
-            )
-            done.append(f"Deployment {_key(each)}: {', '.join(sorted(before.keys() - after))}")
+            try:
+                if gone := await _without_limits(hub, each, options.member):
+                    done.append(f"Deployment {_key(each)}: {', '.join(gone)}")
+            except (ApiError, NoAnswerError) as error:
+                failed.append(f"Deployment {_key(each)}: not changed: {error}")
+    status = 1 if failed else 0
     if options.output == "json":
-        return _json(done), 0
-    return "\n".join(done) or "no limit of these members was found", 0
+        return _json(done + failed), status
+    return "\n".join(done + failed) or "no limit of these members was found", status
+
+
+async def _without_limits(hub: ApiSession, source: Object, members: Sequence[str]) -> list[str]:
+    """Removes the members' limits. Returns the members that had one."""
+    path = (
+        f"/apis/apps/v1/namespaces/{source['metadata']['namespace']}"
+        f"/deployments/{source['metadata']['name']}"
+    )
+    for _ in range(_TRIES):
+        metadata = source["metadata"]
+        before = limits_of((metadata.get("annotations") or {}).get(MIGRATION))
+        after = {name: most for name, most in before.items() if name not in members}
+        if after == before:
+            return []
+        notes = {MIGRATION: with_limits(after)}
+        body = {"metadata": {"resourceVersion": metadata["resourceVersion"], "annotations": notes}}
+        try:
+            await hub.request("PATCH", path, body=body, content_type=MERGE_PATCH)
+        except ApiError as error:
+            if error.status != _CONFLICT:
+                raise
+            source = msgspec.json.decode(await hub.request("GET", path))
+        else:
+            return sorted(before.keys() - after)
+    raise NoAnswerError("somebody else changes it all the time")
 
 
 # --- check ----------------------------------------------------------------------------------------
@@ -198,7 +244,7 @@ async def _check(options: argparse.Namespace) -> tuple[str, int]:
         document
         for file in options.filename
         for document in yaml.safe_load_all(file.read_text())
-        if isinstance(document, dict)
+        if isinstance(document, dict) and isinstance(document.get("metadata"), dict)
     ]
     async with ApiSession(Credentials(options.kubeconfig, options.context)) as session:
         hub = await _hub(session, written)
@@ -232,9 +278,7 @@ async def _hub(session: ApiSession, written: Sequence[Object]) -> Hub:
             for each in await both("PropagationPolicy", f"{api}/propagationpolicies")
         ],
         overrides=await both("OverridePolicy", f"{api}/overridepolicies"),
-        autoscalers=await both(
-            "HorizontalPodAutoscaler", "/apis/autoscaling/v2/horizontalpodautoscalers"
-        ),
+        autoscalers=[each for each in written if each.get("kind") == "HorizontalPodAutoscaler"],
     )
 
 
@@ -254,11 +298,13 @@ async def _member(name: str, kubeconfig: Path, hub: Hub) -> Member:
         ]
         if not installed:
             return Member(name, installed=False)
+        growth, unread = await _growth(session)
         return Member(
             name,
             installed=True,
             trouble=await _trouble(session),
-            capacities=await _capacities(session, hub),
+            capacities=await _capacities(session, hub, growth),
+            unread=unread,
             boot_seconds=await _boot_seconds(session),
         )
 
@@ -268,7 +314,10 @@ async def _trouble(session: ApiSession) -> str:
     if lease is None or not lease.holder:
         return "No scheduler of Spillover holds its Lease"
     if time.time() - lease.renewed > 2 * lease.seconds:
-        return f"The scheduler's Lease was last renewed {time.time() - lease.renewed:.0f} s ago"
+        # Or the clock of this machine is wrong: is the Lease renewed?
+        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        if await read_lease(session, _NAMESPACE, _LEASE) == lease:
+            return "The scheduler's Lease is not renewed"
     pods = await _objects(session, "/api/v1/pods", {"fieldSelector": "spec.nodeName="})
     failing = [_key(pod) for pod in pods if _is_failing(pod)]
     if failing:
@@ -277,7 +326,7 @@ async def _trouble(session: ApiSession) -> str:
 
 
 def _is_failing(pod: Object) -> bool:
-    return any(
+    return pod["spec"].get("schedulerName") in DEFAULT_SCHEDULERS and any(
         each["type"] == "PodScheduled" and each.get("reason") == _SCHEDULER_ERROR
         for each in pod.get("status", {}).get("conditions") or ()
     )
@@ -296,12 +345,13 @@ async def _boot_seconds(session: ApiSession) -> float | None:
     return max((each for each in found if each <= _LONGEST_BOOT), default=None)
 
 
-async def _capacities(session: ApiSession, hub: Hub) -> dict[str, int]:
+async def _capacities(
+    session: ApiSession, hub: Hub, growth: Mapping[tuple[str, str, str], Mapping[str, float]]
+) -> dict[str, int]:
     """The replicas of each workload that the member can hold, where that number is fixed."""
     found: dict[str, int] = {}
     conventions = NodeConventions()
     snapshots: dict[str, Snapshot] = {}
-    growth = await _growth(session)
     managed = {"labelSelector": f"{MANAGED_LABEL}=true"}
     mine = await list_all(session, "/apis/apps/v1/deployments", deployed, managed)
     wanted = {_key(each) for each in hub.workloads}
@@ -323,7 +373,7 @@ async def _capacities(session: ApiSession, hub: Hub) -> dict[str, int]:
                     for node in snapshot.nodes
                 }
             )
-            room = total_room(rooms(each.shape, policy, grows, snapshot.cache, nodes))
+            room = total(rooms(each.shape, policy, grows, snapshot.cache, nodes))
             found[each.key] = _bound(snapshot, each.uid) + room
     return found
 
@@ -337,15 +387,22 @@ def _bound(snapshot: Snapshot, deployment: str) -> int:
     )
 
 
-async def _growth(session: ApiSession) -> dict[tuple[str, str, str], dict[str, float]]:
-    found = {}
+async def _growth(
+    session: ApiSession,
+) -> tuple[dict[tuple[str, str, str], dict[str, float]], tuple[str, ...]]:
+    """The declared sizes of units, by group, namespace and name of the policy; and what cannot be
+    read."""
+    found, unread = {}, []
     for dialect in (ack, vke):
         path = f"/apis/{dialect.GROUP}/{dialect.VERSION}/resourcepolicies"
         for each in await _objects(session, path, {}):
-            note = (each["metadata"].get("annotations") or {}).get(GROWTH_ANNOTATION, "")
+            note = (each["metadata"].get("annotations") or {}).get(GROWS_TO_ANNOTATION, "")
             key = (dialect.GROUP, each["metadata"]["namespace"], each["metadata"]["name"])
-            found[key] = growth_of(note)
-    return found
+            try:
+                found[key] = grows_to(note)
+            except ValueError as error:
+                unread.append(f"ResourcePolicy {key[1]}/{key[2]}: {error}")
+    return found, tuple(unread)
 
 
 # --- reading --------------------------------------------------------------------------------------

@@ -41,6 +41,10 @@ def deployed(raw: bytes | msgspec.Raw) -> Deployed:
     )
 
 
+_LONGEST_CONSTRAINTS = 16_384
+"""In bytes, as JSON. Every node is compared with the constraints."""
+
+
 def _shape(metadata: ObjectMeta, template: _Template) -> Shape:
     """A pod as the template makes it. It has no node, and no such pod exists."""
     spec = _with_requests(template.spec)
@@ -55,19 +59,23 @@ def _shape(metadata: ObjectMeta, template: _Template) -> Shape:
         },
         "spec": {name: value for name, value in spec.items() if name != "nodeName"},
     }
-    return Shape(
-        pod_from_wire(msgspec.convert(made, PodObject)),
-        msgspec.convert({"spec": spec}, ConstrainedPod),
-    )
+    constraints = msgspec.convert({"spec": spec}, ConstrainedPod)
+    if len(msgspec.json.encode(constraints)) > _LONGEST_CONSTRAINTS:
+        raise ValueError("spec.template.spec: affinity, node selector and ports are too long")
+    return Shape(pod_from_wire(msgspec.convert(made, PodObject)), constraints)
 
 
 def _with_requests(spec: dict[str, Any]) -> dict[str, Any]:
     """The API server gives a pod a request for each limit without one, but not a template."""
-    containers = [
-        {**container, "resources": _requested(container.get("resources") or {})}
-        for container in spec.get("containers") or ()
-    ]
-    return {**spec, "containers": containers}
+    kinds = {
+        kind: [
+            {**container, "resources": _requested(container.get("resources") or {})}
+            for container in spec[kind]
+        ]
+        for kind in ("containers", "initContainers")
+        if spec.get(kind)
+    }
+    return {**spec, **kinds}
 
 
 def _requested(resources: dict[str, Any]) -> dict[str, Any]:

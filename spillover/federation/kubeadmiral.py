@@ -13,10 +13,11 @@ import msgspec
 GROUP = "core.kubeadmiral.io"
 POLICY_LABEL = "kubeadmiral.io/propagation-policy-name"
 OVERRIDE_LABEL = "kubeadmiral.io/override-policy-name"
-CLUSTER_POLICY_LABEL = "kubeadmiral.io/cluster-propagation-policy-name"
 MANAGED_LABEL = "kubeadmiral.io/managed"
 """On the objects that the engine has made in a member."""
 MIGRATION = "kubeadmiral.io/migration-configuration"
+_MOST = 2**31 - 1
+"""The largest limit: a Deployment has no more replicas."""
 APPLIED_MIGRATION = "kubeadmiral.io/applied-migration-configuration"
 
 
@@ -40,6 +41,8 @@ class Propagation:
     packs: bool
     """The strategy Binpack: by priority. Otherwise Spread: by weight."""
     placements: tuple[Placement, ...]
+    divides: bool = True
+    """The mode Divide. In the mode Duplicate each member gets all replicas."""
     threshold: str = ""
     """`podUnschedulableFor` as written, or "": no migration."""
     keeps_unschedulable: bool = False
@@ -53,6 +56,16 @@ class Propagation:
             key=lambda each: (-(each.priority if self.packs else each.weight), each.cluster),
         )
         return tuple(each.cluster for each in found)
+
+    @property
+    def capped(self) -> frozenset[str]:
+        """The members that get no more than a fixed number: they have a maximum or, with Spread, no
+        weight."""
+        return frozenset(
+            each.cluster
+            for each in self.placements
+            if each.max_replicas is not None or not (self.packs or each.weight > 0)
+        )
 
 
 class _Preferences(msgspec.Struct, frozen=True, rename="camel"):
@@ -85,6 +98,7 @@ class _Rescheduling(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _Spec(msgspec.Struct, frozen=True, rename="camel"):
+    scheduling_mode: str = ""
     replicas_strategy: str | None = None
     placement: list[_Placement] = []
     auto_migration: _Migration | None = None
@@ -123,6 +137,7 @@ def propagation(raw: bytes | msgspec.Raw) -> Propagation:
             )
             for each in spec.placement
         ),
+        divides=spec.scheduling_mode == "Divide",
         threshold=migration.when.pod_unschedulable_for if migration is not None else "",
         keeps_unschedulable=migration is not None and migration.keep_unschedulable_replicas,
         avoids_disruption=rescheduling is not None and rescheduling.avoid_disruption,
@@ -155,11 +170,20 @@ def is_valid(annotation: str | None) -> bool:
     return isinstance(entries, list) and len(limits_of(annotation)) == len(entries)
 
 
+def applied_of(annotation: str | None) -> dict[str, int]:
+    """The limits by cluster that the engine has acknowledged."""
+    try:
+        found = json.loads(annotation or "{}")["limitedCapacity"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return dict(found) if isinstance(found, dict) else {}
+
+
 def _entry(entry: object) -> tuple[str, int | None]:
     if not isinstance(entry, dict):
         return "", None
     cluster, limit = entry.get("cluster"), entry.get("limitedCapacity")
-    is_count = isinstance(limit, int) and not isinstance(limit, bool) and limit >= 0
+    is_count = isinstance(limit, int) and not isinstance(limit, bool) and 0 <= limit <= _MOST
     return (cluster if isinstance(cluster, str) else ""), (limit if is_count else None)
 
 

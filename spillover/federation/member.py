@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from math import inf
 
 from spillover.core.cache.cluster import ClusterCache
-from spillover.core.decision.outcomes import Waiting, because
+from spillover.core.decision.outcomes import (
+    Blocked,
+    Evicting,
+    Exhausted,
+    Placement,
+    Waiting,
+    because,
+)
 from spillover.core.decision.placement import assign_unit
 from spillover.core.model.pods import Pod
-from spillover.core.model.policy import InvalidPolicy, Policy
 from spillover.federation.room import NodeStates, Shape, UnitRoom
 
-SCHEDULER_ERROR = "SchedulerError"
-"""The reason in PodScheduled while the extender does not answer, or answers with an error."""
 _NO_ROOM = "no unit has a free node"
 
 
@@ -61,9 +65,9 @@ class WorkloadState:
     room: int
     """More pods than the bound ones that the workload can get nodes for here."""
     bounded: bool
-    """Whether `room` ends somewhere. False: the last unit may grow without a declared limit."""
+    """Whether the number of additional pods is limited. False: the last unit may grow."""
     failing: bool = False
-    """Whether the scheduler fails to decide: the extender does not answer."""
+    """Whether the member's scheduler does not decide."""
     waits_until: float | None = None
     """When the first timed wait of a pod ends, in seconds since 1970."""
     unschedulable_since: str = ""
@@ -86,9 +90,10 @@ def workload_state(
     nodes: NodeStates,
     *,
     bounded: bool,
+    failing: bool,
 ) -> WorkloadState:
     """`pods` are the workload's own. `found` is the room in each unit of its policy. `room` is the
-    workload's part of it."""
+    workload's part of it. `failing`: the member's scheduler does not decide."""
     live = [pod for pod in pods if not (pod.finished or pod.terminating)]
     waiting = [pod for pod in live if not pod.node]
     stuck = [pod for pod in waiting if pod.is_refused]
@@ -105,7 +110,7 @@ def workload_state(
         unschedulable=len(stuck),
         room=room,
         bounded=bounded,
-        failing=any(pod.refusal.startswith(f"{SCHEDULER_ERROR}:") for pod in waiting),
+        failing=failing,
         waits_until=until,
         unschedulable_since=min((pod.since for pod in stuck), default=""),
         reasons=reasons if waiting else (),
@@ -142,23 +147,23 @@ def _outlook(
         return None, ()
     fitting = nodes.fitting(deployed.shape).keys()
     untils: list[float] = []
-    reasons: dict[str, None] = {}
-    asked: dict[object, None] = {}
+    reasons: set[str] = set()
+    asked: set[object] = set()
     for pod in waiting:
         policy, demand = cluster.policy_of(pod), cluster.demand_of(pod)
-        if (policy.key if policy else None, demand) in asked:
+        alike = (policy.key if policy is not None else None, demand)
+        if alike in asked:
             continue
-        asked[policy.key if policy else None, demand] = None
-        if isinstance(policy, InvalidPolicy):
-            reasons[f"ResourcePolicy {policy.key.name} is invalid: {policy.errors[0]}"] = None
-            continue
-        outcome = assign_unit(pod.uid, demand, fitting, policy, cluster.view())
-        if isinstance(outcome.outcome, Waiting):
-            reasons[outcome.outcome.reason] = None
-            if outcome.outcome.until is not None:
-                untils.append(outcome.outcome.until)
-        elif isinstance(policy, Policy) and outcome.passed:
-            reasons[because(outcome.passed)] = None
-        else:
-            reasons[_NO_ROOM] = None
-    return min(untils, default=None), tuple(reasons)
+        asked.add(alike)
+        found = assign_unit(pod.uid, demand, fitting, policy, cluster.view())
+        match found.outcome:
+            case Placement():
+                pass  # there is room: the scheduler has not looked since
+            case Waiting(reason=reason, until=until):
+                reasons.add(reason)
+                untils += [until] if until is not None else []
+            case Evicting(reason=reason) | Blocked(reason=reason):
+                reasons.add(reason)
+            case Exhausted():
+                reasons.add(because(found.passed) or _NO_ROOM)
+    return min(untils, default=None), tuple(sorted(reasons))

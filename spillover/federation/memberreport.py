@@ -4,7 +4,7 @@ One small object per member, of the cluster's scope, with the member's name. Onl
 written. Counts of pods exclude those that are being deleted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,6 +17,8 @@ PATH = f"/apis/{GROUP}/{VERSION}/memberreports"
 KIND = "MemberReport"
 MOST_WORKLOADS = 2000
 """In one report: an object may have 1.5 MB."""
+_LARGEST = 1_000_000
+"""Bytes of all workloads."""
 _MOST_REASONS = 3
 _LONGEST_REASON = 500
 
@@ -46,6 +48,7 @@ class _Workload(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
 
 class _Status(msgspec.Struct, frozen=True, rename="camel"):
     trouble: str = ""
+    left_out: int = 0
     workloads: list[_Workload] = []
 
 
@@ -65,25 +68,32 @@ class MemberReport(msgspec.Struct, frozen=True):
     """One member's report."""
 
     member: str
-    states: tuple[WorkloadState, ...]
-    """In the order of their keys."""
+    states: Mapping[str, WorkloadState]
+    """By namespace/name."""
     trouble: str = ""
     """Why the states may be old, or ""."""
 
 
 def as_wire(states: Sequence[WorkloadState], trouble: str) -> dict[str, Any]:
-    """The status of the object."""
-    found = [_workload(each) for each in states[:MOST_WORKLOADS]]
-    status: dict[str, Any] = msgspec.to_builtins(_Status(trouble, found))
+    """The status of the object. Workloads that do not fit in the object are left out and
+    counted."""
+    found: list[_Workload] = []
+    size = 0
+    for state in states[:MOST_WORKLOADS]:
+        workload = _workload(state)
+        size += len(msgspec.json.encode(workload))
+        if size > _LARGEST:
+            break
+        found.append(workload)
+    status: dict[str, Any] = msgspec.to_builtins(_Status(trouble, len(states) - len(found), found))
     return status
 
 
 def from_wire(raw: bytes | msgspec.Raw) -> MemberReport:
     """From the JSON of the object. Raises msgspec.MsgspecError."""
     found = _REPORTS.decode(raw)
-    return MemberReport(
-        found.metadata.name, tuple(map(_state, found.status.workloads)), found.status.trouble
-    )
+    states = {state.key: state for state in map(_state, found.status.workloads)}
+    return MemberReport(found.metadata.name, states, found.status.trouble)
 
 
 def crd() -> dict[str, Any]:
@@ -150,7 +160,7 @@ _WORKLOAD_SCHEMA = {
             name="Name of the Deployment.",
             policy="The member's ResourcePolicy, as group/name.",
             waitsUntil="When the first timed wait of a pod ends.",
-            unschedulableSince="Since when the oldest unschedulable pod is so.",
+            unschedulableSince="When the oldest unschedulable pod became unschedulable.",
         ),
         **_integers(
             replicas="Replicas that the member's Deployment wants.",
@@ -159,7 +169,10 @@ _WORKLOAD_SCHEMA = {
             unschedulable="Pods without a node that the scheduler has refused.",
             room="More pods than the bound ones that the member has nodes for.",
         ),
-        "bounded": {"type": "boolean", "description": "Whether the room ends somewhere."},
+        "bounded": {
+            "type": "boolean",
+            "description": "Whether the number of additional pods is limited.",
+        },
         "failing": {"type": "boolean", "description": "Whether the scheduler does not decide."},
         "reasons": {
             "type": "array",
@@ -178,6 +191,7 @@ _SCHEMA = {
             "type": "object",
             "properties": {
                 **_texts(trouble="Why the counts may be old; empty if they are not."),
+                **_integers(leftOut="Workloads that do not fit in this object."),
                 "workloads": {
                     "type": "array",
                     "maxItems": MOST_WORKLOADS,

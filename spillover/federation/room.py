@@ -1,10 +1,11 @@
 """How many more pods of a workload a cluster can hold now, in the order of its policy's units.
 
-    room of a unit = min(free slots under its limits, room on its nodes + declared growth)
+    room of a unit = min(free slots under its limits, room on its nodes)
 
-The walk over the units takes each node's free resources once, so that units with common nodes do
-not count them twice. Everything is pure. Amounts are in the units of
-`spillover.core.model.resources`.
+Room on nodes is what the nodes hold now or, where the unit's growth is declared, what they will
+hold when all of them are there. The walk over the units takes each node's free resources once, so
+that units with common nodes do not count them twice. Places of pods that are being deleted count as
+free. Everything is pure. Amounts are in the units of `spillover.core.model.resources`.
 """
 
 import re
@@ -22,9 +23,10 @@ from spillover.core.model.pods import Pod
 from spillover.core.model.policy import Policy, Unit, UnitKey
 from spillover.core.reporting.fit import NOT_USED, Capacity, Use, misfit
 
-GROWTH_ANNOTATION = "federation.spillover.dev/growth"
-"""On a ResourcePolicy: how many more pods each unit gets nodes for, such as `postpaid=8`, or
-`postpaid=unlimited`. Several units are separated by commas. `*` is the last unit."""
+GROWS_TO_ANNOTATION = "federation.spillover.dev/grows-to"
+"""On a ResourcePolicy: how many pods a unit's nodes hold when all of them are there, such as
+`postpaid=8`, or `postpaid=unlimited`. Several units are separated by commas. A unit is named by its
+name, by its number in the policy (from 1), or by `*` for the last unit."""
 
 UNLIMITED = "unlimited"
 LAST = "*"
@@ -35,7 +37,7 @@ _ENTRY = re.compile(r"([^=,]+)=(unlimited|[0-9]{1,6})")
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the pods of a workload are like: one of them, or one made of the template."""
+    """What the pods of a workload are like."""
 
     pod: Pod
     constraints: ConstrainedPod
@@ -81,37 +83,34 @@ class UnitRoom:
     unit: Unit
     slots: float
     """Free slots under the unit's limits. Infinite without a limit."""
-    nodes: int
-    """Pods that fit on the unit's nodes besides those of earlier units."""
-    growth: float
-    """Pods for which the unit gets nodes. Infinite for `unlimited`."""
+    nodes: float
+    """Pods that fit on the unit's nodes, after the pods of earlier units. Infinite for a unit that
+    is declared to grow without a limit."""
 
     @property
     def pods(self) -> float:
-        return min(self.slots, self.nodes + self.growth)
+        return min(self.slots, self.nodes)
 
 
-def growth_of(annotation: str) -> dict[str, float]:
-    """The declared growth by unit. Raises ValueError, which names the entry."""
+def grows_to(annotation: str) -> dict[str, float]:
+    """The declared sizes by unit. Raises ValueError, which names the entry."""
     found: dict[str, float] = {}
     for entry in filter(None, (each.strip() for each in annotation.split(","))):
         match = _ENTRY.fullmatch(entry)
         if match is None:
             raise ValueError(
-                f"{GROWTH_ANNOTATION}: {entry[:60]!r} is not UNIT=PODS or UNIT={UNLIMITED}"
+                f"{GROWS_TO_ANNOTATION}: {entry[:60]!r} is not UNIT=PODS or UNIT={UNLIMITED}"
             )
         found[match[1].strip()] = inf if match[2] == UNLIMITED else float(match[2])
     return found
 
 
 def is_bounded(policy: Policy, growth: Mapping[str, float]) -> bool:
-    """Whether the last unit ends somewhere: it has a limit of pods, or its growth is declared."""
+    """Whether the last unit ends somewhere: it has a limit of pods, or its size is declared."""
     if policy.open:
         return False
     last = policy.units[-1]
-    if last.max is not None or last.max_ratio is not None:
-        return True
-    return _declared(last, policy, growth) not in (None, inf)
+    return last.max is not None or _declared(last, policy, growth) not in (None, inf)
 
 
 def rooms(
@@ -131,13 +130,15 @@ def rooms(
             to_virtual_unit=unit.virtual,
             pool=unit.pool,
         )
+        used, leaving = _taken(shape, policy, unit, cluster)
+        now: float = sum(free[name] for name in here)
+        size = _declared(unit, policy, growth)
         room = UnitRoom(
             unit,
-            slots=_slots(shape, policy, unit, cluster),
-            nodes=sum(free[name] for name in here),
-            growth=_declared(unit, policy, growth) or 0.0,
+            slots=_slots(shape, policy, unit, cluster, leaving),
+            nodes=now if size is None else max(now, size - (used - leaving)),
         )
-        _take(free, sorted(here), min(room.pods, room.nodes))
+        _take(free, sorted(here), min(room.pods, now))
         found.append(room)
     return found
 
@@ -148,8 +149,8 @@ def total(found: list[UnitRoom]) -> int:
 
 
 def shared(room: int, needs: Mapping[str, int]) -> dict[str, int]:
-    """The parts of several workloads of one room. First each gets what its waiting pods need; the
-    rest is divided evenly, the first names get what does not divide."""
+    """The parts of several workloads of one room. First each gets what its waiting pods need. The
+    rest is divided evenly; the first in the order of their keys get what does not divide."""
     parts = dict.fromkeys(sorted(needs), 0)
     left = room
     for name in parts:
@@ -160,16 +161,25 @@ def shared(room: int, needs: Mapping[str, int]) -> dict[str, int]:
 
 
 def _declared(unit: Unit, policy: Policy, growth: Mapping[str, float]) -> float | None:
-    if unit.title in growth:
-        return growth[unit.title]
-    return growth.get(LAST) if unit is policy.units[-1] else None
+    number = policy.units.index(unit) + 1
+    names = [unit.title, str(number), *([LAST] if number == len(policy.units) else [])]
+    return next((growth[name] for name in names if name in growth), None)
 
 
-def _slots(shape: Shape, policy: Policy, unit: Unit, cluster: ClusterCache) -> float:
+def _taken(shape: Shape, policy: Policy, unit: Unit, cluster: ClusterCache) -> tuple[int, int]:
+    """The pods that count in the unit, and how many of them are being deleted."""
+    key = UnitKey(policy.key, unit.identity, group_of(shape.pod, policy))
+    used = cluster.ledger.usage(key, besides="").pods
+    if policy.ignore_terminating_pod:
+        return used, 0
+    return used, min(used, cluster.counts.unit(policy.key, unit.identity).terminating)
+
+
+def _slots(shape: Shape, policy: Policy, unit: Unit, cluster: ClusterCache, leaving: int) -> float:
     key = UnitKey(policy.key, unit.identity, group_of(shape.pod, policy))
     used = cluster.ledger.usage(key, besides="")
     most = limits.cap(unit, policy, cluster.workloads)
-    slots: float = inf if most is None else max(0, most - used.pods)
+    slots: float = inf if most is None else max(0, most - (used.pods - leaving))
     for name, amount in shape.pod.requests:
         limit = unit.max_resources.get(name)
         if limit is not None and amount:

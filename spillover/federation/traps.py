@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from spillover.federation.kubeadmiral import OVERRIDE_LABEL, POLICY_LABEL, Propagation
+from spillover.federation.kubeadmiral import MIGRATION, OVERRIDE_LABEL, POLICY_LABEL, Propagation
 
 Object = Mapping[str, Any]
 
@@ -45,6 +45,8 @@ class Member:
     capacities: Mapping[str, int] = field(default_factory=dict)
     """Of each workload, as namespace/name: the replicas that the member can hold, where that number
     is fixed."""
+    unread: tuple[str, ...] = ()
+    """What is declared in the member and cannot be read, with the reason."""
     boot_seconds: float | None = None
     """The longest time that a node took from its creation until it was ready."""
 
@@ -67,6 +69,7 @@ def findings(hub: Hub, members: Sequence[Member], boot_seconds: float) -> list[F
     found: list[Finding] = [*_old_autoscalers(hub.autoscalers), *_members(members)]
     slowest = max([boot_seconds, *(each.boot_seconds or 0.0 for each in members)])
     used: dict[str, Propagation] = {}
+    limited: set[str] = set()
     for workload in hub.workloads:
         labels, namespace = workload["metadata"].get("labels") or {}, _namespace(workload)
         override = overrides.get(f"{namespace}/{labels.get(OVERRIDE_LABEL)}")
@@ -75,10 +78,12 @@ def findings(hub: Hub, members: Sequence[Member], boot_seconds: float) -> list[F
         key = f"{namespace}/{labels.get(POLICY_LABEL)}"
         if (policy := policies.get(key)) is not None:
             used[key] = policy
+            if MIGRATION in (workload["metadata"].get("annotations") or {}):
+                limited.add(key)
             found += _too_few(workload, policy)
             found += _fixed(workload, policy, members)
-    for policy in used.values():
-        found += _of_policy(policy, slowest)
+    for key, policy in used.items():
+        found += _of_policy(policy, slowest, is_limited=key in limited)
     return found
 
 
@@ -91,14 +96,17 @@ def seconds_of(duration: str) -> float | None:
 
 
 def _orphans(workload: Object, override: Object) -> Iterator[Finding]:
-    """Patches whose parent the template does not have."""
+    """Patches whose parent the template does not have. Lists are not looked into: what a patch
+    needs there cannot be told."""
     for patch in _patches(override):
         if patch.get("operator", "replace") != "add":
             continue
-        *parents, last = _parts(patch["path"])
+        *parents, last = _parts(str(patch.get("path", "")))
         there: Any = workload
         for index, part in enumerate(parents):
             there = there.get(part) if isinstance(there, Mapping) else None
+            if isinstance(there, list):
+                break
             if there:
                 continue
             yield Finding(
@@ -141,7 +149,14 @@ def _members(members: Iterable[Member]) -> Iterator[Finding]:
                 " maximum holds.",
                 "Install Spillover in this member: kubectl apply -k manifests/base",
             )
-        elif each.trouble:
+        for remark in each.unread:
+            yield Finding(
+                "size-not-read",
+                f"member {each.name}",
+                f"{remark}. The member counts as one that may grow without a limit.",
+                "Write UNIT=PODS or UNIT=unlimited, separated by commas.",
+            )
+        if each.installed and each.trouble:
             yield Finding(
                 "member-does-not-place",
                 f"member {each.name}",
@@ -152,16 +167,16 @@ def _members(members: Iterable[Member]) -> Iterator[Finding]:
 
 
 def _too_few(workload: Object, policy: Propagation) -> Iterator[Finding]:
-    replicas = workload["spec"].get("replicas", 1)
+    replicas = workload["spec"].get("replicas") or 0
     most = [each.max_replicas for each in policy.placements]
     total = sum(each for each in most if each is not None)
-    if most and None not in most and total < replicas:
+    if policy.divides and most and None not in most and total < replicas:
         yield Finding(
             "placements-below-replicas",
             f"Deployment {_key(workload)}",
             f"{replicas} replicas are wanted, and PropagationPolicy"
             f" {policy.namespace}/{policy.name} lets {total} in."
-            f" {replicas - total} replicas run nowhere: no pod and no event tells of them.",
+            f" {replicas - total} replicas are not created anywhere. No pod and no event shows it.",
             f"spec:\n  placement:\n  - cluster: {policy.order[-1]}\n    preferences: {{}}"
             "  # no maxReplicas\n",
         )
@@ -183,7 +198,7 @@ def _fixed(workload: Object, policy: Propagation, members: Iterable[Member]) -> 
             )
 
 
-def _of_policy(policy: Propagation, boot_seconds: float) -> Iterator[Finding]:
+def _of_policy(policy: Propagation, boot_seconds: float, *, is_limited: bool) -> Iterator[Finding]:
     where = f"PropagationPolicy {policy.namespace}/{policy.name}"
     threshold = seconds_of(policy.threshold) if policy.threshold else None
     if threshold is not None and threshold < boot_seconds:
@@ -191,8 +206,8 @@ def _of_policy(policy: Propagation, boot_seconds: float) -> Iterator[Finding]:
             "threshold-below-node-boot",
             where,
             f"podUnschedulableFor is {policy.threshold}, and a new node takes up to"
-            f" {boot_seconds:.0f} s. KubeAdmiral starts copies of pods elsewhere whose nodes are on"
-            " their way, and nodes are bought for the copies.",
+            f" {boot_seconds:.0f} s. Pods wait for nodes that are starting. KubeAdmiral starts"
+            " copies of these pods in other members, and nodes are bought for the copies.",
             "spec:\n  autoMigration:\n    when:\n"
             f"      podUnschedulableFor: {int(boot_seconds * 1.5)}s\n",
         )
@@ -200,12 +215,12 @@ def _of_policy(policy: Propagation, boot_seconds: float) -> Iterator[Finding]:
         yield Finding(
             "replicas-flap",
             where,
-            "keepUnschedulableReplicas is false and avoidDisruption is true. Replicas can move to"
-            " and fro between members for ever, with free nodes elsewhere.",
+            "keepUnschedulableReplicas is false and avoidDisruption is true. Replicas can move"
+            " from member to member and back for ever, even if another member has free nodes.",
             "spec:\n  autoMigration:\n    keepUnschedulableReplicas: true\n"
             "  reschedulePolicy:\n    replicaRescheduling:\n      avoidDisruption: false\n",
         )
-    if policy.packs and policy.threshold:
+    if policy.packs and policy.threshold and not is_limited:
         yield Finding(
             "binpack-freezes",
             where,
@@ -226,7 +241,7 @@ def _parts(path: str) -> list[str]:
 
 
 def _namespace(found: Object) -> str:
-    return str(found["metadata"].get("namespace", ""))
+    return str(found["metadata"].get("namespace") or "default")
 
 
 def _key(found: Object) -> str:

@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
+from builders import pod
+from spillover.core.model.pods import Pod
 from spillover.federation.agent.leases import AgentLease, Leases, agent_lease
+from spillover.federation.agent.scheduler_watch import SchedulerWatch
 from spillover.federation.deployments import deployed
 from spillover.federation.fleet_table import fleet_rows
 from spillover.federation.member import UnitState, WorkloadState
@@ -19,37 +22,49 @@ def lease(version: int, holder: str = "host_1", member: str = "a") -> AgentLease
     return AgentLease(member, holder, version)
 
 
+def seen(until: int) -> Leases:
+    """Our own Lease is renewed every five seconds, up to a time."""
+    leases = Leases("own")
+    for second in range(0, until + 1, 5):
+        leases.see(lease(second, member="own"), float(second))
+    return leases
+
+
 def test_an_agent_lives_while_its_lease_is_seen_to_change() -> None:
-    leases = Leases()
+    leases = seen(200)
     leases.see(lease(1), 100.0)
-    assert leases.alive(114.9, in_touch_since=0.0) == {"a"}
-    assert leases.alive(115.0, in_touch_since=0.0) == frozenset()
+    assert leases.alive(114.9) == {"a", "own"}
     leases.see(lease(1), 115.0)  # listed again, and not renewed
-    assert leases.alive(115.0, in_touch_since=0.0) == frozenset()
+    assert leases.alive(115.0) == {"own"}
     leases.see(lease(2), 116.0)
-    assert leases.alive(116.0, in_touch_since=0.0) == {"a"}
+    assert leases.alive(116.0) == {"a", "own"}
 
 
 def test_a_released_lease_is_no_sign_of_life() -> None:
-    leases = Leases()
+    leases = seen(200)
     leases.see(lease(1, holder=""), 100.0)
-    assert leases.alive(100.0, in_touch_since=0.0) == frozenset()
-    assert leases.dead(100.0, 0.0, DEAD) == frozenset()
-    assert leases.dead(160.0, 0.0, DEAD) == {"a"}
+    assert leases.alive(100.0) == {"own"}
+    assert leases.dead(100.0, DEAD) == frozenset()
+    assert leases.dead(160.0, DEAD) == {"a"}
 
 
-def test_time_without_contact_to_the_hub_does_not_count() -> None:
-    leases = Leases()
+def test_nobody_dies_while_our_own_renewals_are_not_seen() -> None:
+    """The hub is away, or the watch is slow."""
+    leases = seen(100)
     leases.see(lease(1), 100.0)
-    assert leases.dead(500.0, in_touch_since=0.0, seconds=DEAD) == {"a"}
-    assert leases.dead(500.0, in_touch_since=499.0, seconds=DEAD) == frozenset()
-    assert leases.alive(500.0, in_touch_since=499.0) == {"a"}
+    assert leases.dead(500.0, DEAD) == frozenset()
+    leases.see(lease(1000, member="own"), 500.0)
+    assert leases.dead(505.0, DEAD) == frozenset()
+    assert leases.alive(505.0) == {"a", "own"}
+    for second in range(505, 565, 5):
+        leases.see(lease(second, member="own"), float(second))
+    assert leases.dead(560.0, DEAD) == {"a"}
 
 
 @pytest.mark.parametrize("minutes", [-60, 0, 60])
 def test_the_clock_of_another_agent_is_no_matter(minutes: int) -> None:
     """Only the version of the Lease is read of it."""
-    leases = Leases()
+    leases = seen(200)
     for version in (1, 2):
         raw = json.dumps(
             {
@@ -61,7 +76,7 @@ def test_the_clock_of_another_agent_is_no_matter(minutes: int) -> None:
             }
         ).encode()
         leases.see(agent_lease(raw), 100.0 + version)
-    assert leases.alive(110.0, in_touch_since=0.0) == {"a"}
+    assert leases.alive(110.0) == {"a", "own"}
 
 
 def state(**fields: Any) -> WorkloadState:
@@ -76,8 +91,18 @@ def state(**fields: Any) -> WorkloadState:
 
 def test_a_report_comes_back_as_it_was_written() -> None:
     states = [state(), state(waits_until=None, unschedulable_since="", reasons=(), units=())]
-    body = {"metadata": {"name": "a"}, "status": as_wire(states, "old")}
-    assert from_wire(json.dumps(body).encode()) == MemberReport("a", tuple(states), "old")
+    for each in states:
+        body = {"metadata": {"name": "a"}, "status": as_wire([each], "old")}
+        found = from_wire(json.dumps(body).encode())
+        assert found == MemberReport("a", {"ns/app": each}, "old")
+
+
+def test_a_report_has_as_much_as_fits() -> None:
+    long = state(units=tuple(UnitState("u" * 200, 0, None) for _ in range(100)))
+    status = as_wire([long] * 100, "")
+    assert 10 < len(status["workloads"]) < 60
+    assert status["leftOut"] == 100 - len(status["workloads"])
+    assert len(json.dumps(status)) < 1_500_000
 
 
 def template(**spec: Any) -> bytes:
@@ -114,19 +139,63 @@ def test_an_odd_template_is_unreadable_and_nothing_else(spec: dict[str, Any]) ->
 
 
 def rows(**states: WorkloadState) -> dict[str, str]:
-    reports = [MemberReport(member, (each,)) for member, each in states.items()]
-    found = fleet_rows({"ns/app": 20}, {"ns/app": {"a": 6}}, {"ns/app": ("a", "b")}, reports)
-    return {row.member: row.next for row in found}
+    reports = [MemberReport(member, {each.key: each}) for member, each in states.items()]
+    order = {"ns/app": ("a", "b", "c")}
+    silent = {"b": "no agent since 2026"} if "dead" in states else {}
+    found = fleet_rows({"ns/app": 20}, {"ns/app": {"a": 6}}, order, reports, silent)
+    return {row.member: row.next for row in found if row.member != "dead"}
 
 
 def test_the_table_says_what_moves_next_and_why() -> None:
-    has_room = state(waiting=0, unschedulable=0, room=4, reasons=(), bounded=False)
-    assert rows(a=state(), b=has_room) == {
+    has_room = state(
+        waiting=0, unschedulable=0, room=4, reasons=(), bounded=False, waits_until=None
+    )
+    assert rows(a=state(waits_until=None), b=has_room) == {
         "a": "2 pods can move to b: eci is at its max of 2",
         "b": "4 replicas are placed nowhere yet",
+        "c": "the member's report has nothing of this workload, or there is no report",
     }
-    full = state(waiting=0, unschedulable=0, replicas=12)
+    assert rows(a=state(), b=has_room, dead=has_room)["b"].startswith("the counts may be old")
+    full = state(waiting=0, unschedulable=0, replicas=12, waits_until=None)
     assert rows(a=state(), b=full)["a"] == "2 pods wait, no member has room: eci is at its max of 2"
-    home = state(replicas=6, waiting=0, unschedulable=0, room=2)
-    assert rows(a=home, b=full)["a"] == "the limit rises, and 2 pods can come here"
-    assert rows(a=state(failing=True), b=full)["a"].startswith("its scheduler does not decide")
+    home = state(replicas=6, waiting=0, unschedulable=0, room=2, waits_until=None)
+    assert rows(a=home, b=full)["a"] == "2 more pods can run here: the agent raises the limit"
+    assert rows(a=state(failing=True), b=full)["a"].startswith("its scheduler does not work")
+
+
+def waiting(uid: str, refusal: str = "") -> Pod:
+    return pod(uid, refusal=refusal)
+
+
+def placed(uid: str, since: str) -> Pod:
+    return pod(uid, node="a", since=since)
+
+
+def test_a_scheduler_that_answers_nobody_is_failing_and_comes_back_on_trial() -> None:
+    now = [0.0]
+    scheduler = SchedulerWatch(60.0, lambda: now[0])
+    old, stuck = placed("old", "2026-01-01T00:00:00Z"), waiting("stuck", "SchedulerError: x")
+    assert not scheduler.look([old, stuck])
+    now[0] = 10.0
+    assert scheduler.look([old, stuck])
+    now[0] = 69.0
+    assert scheduler.look([old]), "its pods have moved away, and it may still be down"
+    now[0] = 70.0
+    assert not scheduler.look([old])
+    again = waiting("again")
+    assert not scheduler.look([old, again])
+    now[0] = 80.0
+    assert scheduler.look([old, again])
+    now[0] = 199.0
+    assert scheduler.look([old]), "twice as long"
+    assert not scheduler.look([old, placed("new", "2026-01-01T00:03:00Z")])
+
+
+def test_a_busy_scheduler_is_not_failing() -> None:
+    now = [0.0]
+    scheduler = SchedulerWatch(60.0, lambda: now[0])
+    queue = [waiting(f"pod-{number}") for number in range(100)]
+    for second in range(60):
+        now[0] = float(second)
+        answered = placed(f"done-{second}", f"2026-01-01T00:00:{second:02}Z")
+        assert not scheduler.look([answered, *queue])

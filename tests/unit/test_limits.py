@@ -89,12 +89,16 @@ def test_pods_that_run_nowhere_are_let_in_at_once() -> None:
     assert wish("vke1", fleet({"vke1": 6}, vke1=own, vke2=state(), ack=stuck)).limit == 8
 
 
-members = st.fixed_dictionaries({name: st.integers(0, 8) for name in ORDER})
+def each(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """One value for each member."""
+    return st.fixed_dictionaries(dict.fromkeys(ORDER, values))
 
 
 @given(
-    capacity=members,
-    bounded=st.fixed_dictionaries({name: st.booleans() for name in ORDER}),
+    capacity=each(st.integers(0, 8)),
+    bounded=each(st.booleans()),
+    weights=each(st.sampled_from([0, 1, 1, 2])),
+    most=each(st.none() | st.none() | st.integers(0, 9)),
     turns=st.lists(
         st.tuples(st.sampled_from(ORDER), st.integers(0, 30), st.integers(0, 8)), max_size=25
     ),
@@ -102,11 +106,15 @@ members = st.fixed_dictionaries({name: st.integers(0, 8) for name in ORDER})
 def test_no_replica_vanishes_and_nothing_bound_is_taken_away(
     capacity: dict[str, int],
     bounded: dict[str, bool],
+    weights: dict[str, int],
+    most: dict[str, int | None],
     turns: list[tuple[str, int, int]],
 ) -> None:
     """Agents take turns, the user scales, capacities change, and the engine divides after each
-    step: every replica is placed somewhere, and a new limit is never below what is bound."""
-    rules = EnginePolicy({name: Preference(weight=1) for name in ORDER})
+    step. With limits, as many replicas are placed as without them, and a new limit is never below
+    what is bound."""
+    rules = EnginePolicy({name: Preference(weight=weights[name], max=most[name]) for name in ORDER})
+    capped = {name for name in ORDER if most[name] is not None or not weights[name]}
     limits: dict[str, int] = {}
     placed: dict[str, int] = {}
     for member, replicas, room in turns:
@@ -124,13 +132,28 @@ def test_no_replica_vanishes_and_nothing_bound_is_taken_away(
                 room=capacity[name] - bound,
                 bounded=bounded[name],
             )
-        found = wish(member, Fleet(ORDER, states, limits))
+        found = wish(member, Fleet(ORDER, states, limits, capped))
         if found.limit is None:
             limits.pop(member, None)
         else:
             assert found.limit >= states[member].bound
             limits[member] = found.limit
-        assert set(limits) != set(ORDER)
-        after = planned(rules, "ns/app", Situation(replicas, placed, limited=limits))
-        assert sum(after.values()) == replicas
-        placed = after
+        with_limits = planned(rules, "ns/app", Situation(replicas, placed, limited=limits))
+        without = planned(rules, "ns/app", Situation(replicas, placed))
+        assert sum(with_limits.values()) == sum(without.values()), (limits, with_limits, without)
+        placed = with_limits
+
+
+def test_the_member_that_takes_the_rest_has_no_maximum_and_a_weight() -> None:
+    capped = Fleet(ORDER, {"vke1": state(room=2), "vke2": state(room=2), "ack": OPEN}, {}, {"ack"})
+    assert overflow_of(capped) == "vke2"
+    assert wish("vke1", capped).limit == 2
+    all_capped = Fleet(ORDER, {"vke1": state(room=2)}, {}, set(ORDER))
+    assert wish("vke1", all_capped).limit is None
+
+
+def test_pods_that_run_nowhere_go_to_the_first_member_that_has_room() -> None:
+    own = state(replicas=6, bound=6, room=4)
+    stuck = state(bounded=False, replicas=8, bound=4, waiting=4, unschedulable=4)
+    one = fleet({"vke1": 6, "vke2": 6}, vke1=own, vke2=own, ack=stuck)
+    assert (wish("vke1", one).limit, wish("vke2", one).limit) == (10, 7)

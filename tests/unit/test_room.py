@@ -17,7 +17,7 @@ from spillover.federation.room import (
     NodeStates,
     Shape,
     UnitRoom,
-    growth_of,
+    grows_to,
     is_bounded,
     rooms,
     shared,
@@ -51,6 +51,13 @@ class World:
         capacity = Capacity(name, labels, cordoned=False, allocatable={GPU: gpus, "pods": 110})
         self.nodes[name] = NodeState(capacity, Use({GPU: used, "pods": used}))
 
+    def bind(self, name: str, unit: int, where: str, **fields: Any) -> None:
+        notes = {
+            "spillover.dev/policy": str(self.policy.key),
+            "spillover.dev/unit": self.policy.units[unit].identity,
+        }
+        self.cluster.put_pod(pod(name, node=where, annotations=notes, **fields))
+
     def rooms(self, growth: dict[str, float] | None = None, gpus: int = 1) -> list[float]:
         return [each.pods for each in self.found(growth, gpus)]
 
@@ -67,29 +74,36 @@ def test_slots_and_nodes_bound_the_room_of_each_unit() -> None:
 
 def test_bound_pods_take_slots_and_nodes() -> None:
     world = World(ack_policy(*THREE))
-    unit = world.policy.units[1]
     for name in ("one", "two"):
-        world.cluster.put_pod(
-            pod(
-                name,
-                node="vk",
-                annotations={
-                    "spillover.dev/policy": str(world.policy.key),
-                    "spillover.dev/unit": unit.identity,
-                },
-            )
-        )
+        world.bind(name, 1, "vk")
     world.put("a", {"pool": "prepaid"}, 1, used=1)
     assert world.rooms() == [1, 0, 2]
 
 
-def test_growth_counts_for_the_unit_that_declares_it() -> None:
+def test_a_declared_size_counts_for_the_unit_that_declares_it() -> None:
     world = World(ack_policy(*THREE))
     last = world.policy.units[2].title
-    assert world.rooms({last: 3.0}) == [2, 2, 5]
-    assert world.rooms({"*": 4.0}) == [2, 2, 6]
+    assert world.rooms({last: 5.0}) == [2, 2, 5]
+    assert world.rooms({"3": 5.0}) == [2, 2, 5]
+    assert world.rooms({"*": 6.0, "1": 4.0}) == [4, 2, 6]
     assert world.rooms({"*": inf})[2] == inf
     assert total(world.found({"*": inf})) == 100_000
+
+
+def test_nodes_that_have_come_do_not_count_twice() -> None:
+    world = World(ack_policy(*THREE))
+    assert world.rooms({"*": 2.0}) == [2, 2, 2]
+    world.bind("one", 2, "c")
+    world.put("c", {"pool": "postpaid"}, 1, used=1)
+    assert world.rooms({"*": 2.0}) == [2, 2, 1]
+
+
+def test_places_of_pods_that_are_being_deleted_are_free() -> None:
+    world = World(ack_policy(*THREE, ignoreTerminatingPod=False))
+    world.bind("one", 1, "vk")
+    assert world.rooms() == [2, 1, 2]
+    world.bind("one", 1, "vk", terminating=True, version=2)
+    assert world.rooms() == [2, 2, 2]
 
 
 def test_nodes_of_two_units_count_once() -> None:
@@ -134,10 +148,10 @@ def test_workloads_share_a_room() -> None:
 
 
 def test_declared_growth() -> None:
-    assert growth_of(" postpaid=8, *=unlimited ") == {"postpaid": 8.0, "*": inf}
-    assert growth_of("") == {}
-    with pytest.raises(ValueError, match=r"growth: 'postpaid=-1' is not UNIT=PODS"):
-        growth_of("postpaid=-1")
+    assert grows_to(" postpaid=8, *=unlimited ") == {"postpaid": 8.0, "*": inf}
+    assert grows_to("") == {}
+    with pytest.raises(ValueError, match=r"grows-to: 'postpaid=-1' is not UNIT=PODS"):
+        grows_to("postpaid=-1")
 
 
 def test_a_cordoned_node_has_no_room() -> None:

@@ -417,9 +417,11 @@ class Ledger:
         at = self._now + seconds
         heapq.heappush(self._expiries, (at, uid))
         if len(self._expiries) > 2 * (len(self._reserved) + len(self._held)) + _MOST_ENDED:
-            kept = (*self._reserved.items(), *self._held.items())
-            self._expiries = [(each.expires, owner) for owner, each in kept]
-            self._expiries.append((at, uid))
+            self._expiries = [
+                (at, uid),
+                *((each.expires, owner) for owner, each in self._reserved.items()),
+                *((each.expires, owner) for owner, each in self._held.items()),
+            ]
             heapq.heapify(self._expiries)
         return at
 

@@ -1,8 +1,8 @@
 """The agents' Leases on the hub: which agents live. Pure, but for `agent_lease`, which decodes.
 
 Each agent renews a Lease with the name of its member. An agent lives while its Lease is seen to
-change. Only our own clock counts, so that other clocks may be wrong. Time without contact to the
-hub does not count: nobody could renew a Lease then, as far as we know.
+change. Only our own clock counts, so that other clocks may be wrong. Time counts only while our own
+renewals are seen, by the same watch: otherwise the hub is away, or the watch is slow.
 """
 
 from collections.abc import Set
@@ -50,15 +50,25 @@ def agent_lease(raw: bytes | msgspec.Raw) -> AgentLease:
 
 
 class Leases:
-    """The Leases as they are seen to change. Times are in seconds of one clock."""
+    """The Leases as they are seen to change. `own` is our own member. Times are in seconds of one
+    clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: str) -> None:
+        self._own = own
         self._seen: dict[str, tuple[AgentLease, float]] = {}
+        self._touched = -inf
+        """When our own Lease was last seen to change: the watch works."""
+        self._in_touch_since = inf
 
     def see(self, lease: AgentLease, now: float) -> None:
         before, _ = self._seen.get(lease.member, (None, -inf))
-        if lease.member and lease != before:
-            self._seen[lease.member] = (lease, now)
+        if not lease.member or lease == before:
+            return
+        self._seen[lease.member] = (lease, now)
+        if lease.member == self._own:
+            if now - self._touched >= LEASE_SECONDS:
+                self._in_touch_since = now
+            self._touched = now
 
     def forget(self, member: str) -> None:
         self._seen.pop(member, None)
@@ -66,19 +76,24 @@ class Leases:
     def keep(self, members: Set[str]) -> None:
         self._seen = {each: seen for each, seen in self._seen.items() if each in members}
 
-    def alive(self, now: float, in_touch_since: float) -> frozenset[str]:
-        """The members with an agent that lives. `in_touch_since`: since when we have contact to the
-        hub without a gap."""
+    def alive(self, now: float) -> frozenset[str]:
+        """The members with an agent that lives."""
         return frozenset(
             member
             for member, (lease, seen) in self._seen.items()
-            if lease.holder and now - max(seen, in_touch_since) < LEASE_SECONDS
+            if lease.holder and self._silence(seen, now) < LEASE_SECONDS
         )
 
-    def dead(self, now: float, in_touch_since: float, seconds: float) -> frozenset[str]:
+    def dead(self, now: float, seconds: float) -> frozenset[str]:
         """The members that had an agent, which has not renewed its Lease for so many seconds."""
         return frozenset(
             member
             for member, (_, seen) in self._seen.items()
-            if now - max(seen, in_touch_since) >= seconds
+            if self._silence(seen, now) >= seconds
         )
+
+    def _silence(self, seen: float, now: float) -> float:
+        """How long the Lease was not renewed while we would have seen a renewal."""
+        if now - self._touched >= LEASE_SECONDS:
+            now = self._touched
+        return max(0.0, now - max(seen, self._in_touch_since))

@@ -4,17 +4,15 @@ Only the own member's entry is changed, and the entries of members whose agent i
 names the version of the Deployment that the decision was made for, so that no other write is lost.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import inf
 from random import Random
 
 from spillover.federation.agent.hub import HubView, Source
 from spillover.federation.agent.presence import Presence
 from spillover.federation.agent.reporting import States
-from spillover.federation.kubeadmiral import MIGRATION, is_valid, limits_of, with_limits
+from spillover.federation.kubeadmiral import MIGRATION, with_limits
 from spillover.federation.limits import Wish, wish
 from spillover.kube.backoff import Backoff
 from spillover.kube.session import MERGE_PATCH, ApiError, ApiSession, NoAnswerError
@@ -37,6 +35,14 @@ class _Lowering:
 
     limit: int
     since: float
+
+
+@dataclass(slots=True)
+class _Rest:
+    """A pause after a write that was refused."""
+
+    backoff: Backoff
+    until: float = 0.0
 
 
 class Limiter:
@@ -64,7 +70,9 @@ class Limiter:
         self._presence = presence
         self._dead_after = dead_after
         self._clock = clock
-        self._backoff = Backoff(0.2, 10.0, random)
+        self._random = random
+        self._resting: dict[str, _Rest] = {}
+        """Deployments whose last write was refused."""
         self._lowering: dict[str, _Lowering] = {}
         self._limits: dict[str, tuple[int | None, float]] = {}
         """The own limit of each Deployment, and since when it is seen to be so."""
@@ -75,75 +83,77 @@ class Limiter:
         """Never returns."""
         while True:
             mark = self._news.mark()
-            try:
-                if self._presence.holds() and not self._states.trouble:
-                    for source in list(self._hub.sources.values()):
-                        await self._reconcile(source)
-                    self._forget_gone()
-                self._backoff.reset()
-            except (ApiError, NoAnswerError) as error:
-                _log.warning("limit not written", extra={"reason": str(error)})
-                await asyncio.sleep(self._backoff.next())
+            if self._presence.holds() and not self._states.trouble:
+                for source in list(self._hub.sources.values()):
+                    await self._reconcile(source)
+                self._forget_gone()
+            else:
+                self._lowering.clear()  # what was wanted before the gap is old
             await self._news.after(mark, _LOOK_SECONDS)
 
     def _forget_gone(self) -> None:
-        for found in (self._lowering, self._limits, self._written):
+        for found in (self._lowering, self._limits, self._written, self._resting):
             for key in found.keys() - self._hub.sources.keys():
                 del found[key]
 
     async def _reconcile(self, source: Source) -> None:
-        if self._written.get(source.key) == source.version:
-            return  # the watch has not shown the last write yet
-        before = limits_of(source.migration)
-        after = dict(before)
-        touch = self._presence.in_touch_since
-        dead = self._hub.leases.dead(self._clock(), touch, self._dead_after)
-        for member in dead - {self._member}:
+        rest = self._resting.get(source.key)
+        if self._written.get(source.key) == source.version or (rest and rest.until > self._clock()):
+            return  # the watch has not shown the last write yet, or the last write was refused
+        after = dict(source.limits)
+        for member in self._hub.leases.dead(self._clock(), self._dead_after) - {self._member}:
             after.pop(member, None)
         wanted = self._wish(source)
-        self._apply(source.key, after, wanted)
-        if after == before and is_valid(source.migration):
+        self._apply(source, after, wanted)
+        if (after == source.limits and source.is_valid) or not self._presence.holds():
             return
-        await self._write(source, after, wanted)
+        try:
+            await self._write(source, after, wanted)
+        except (ApiError, NoAnswerError) as error:
+            rest = self._resting.setdefault(source.key, _Rest(Backoff(1.0, 60.0, self._random)))
+            rest.until = self._clock() + rest.backoff.next()
+            _log.warning("limit not written", extra={"workload": source.key, "reason": str(error)})
+        else:
+            self._resting.pop(source.key, None)
 
     def _wish(self, source: Source) -> Wish | None:
-        """None if the workload is not this member's matter: nothing is changed then."""
-        alive = self._hub.leases.alive(self._clock(), self._presence.in_touch_since)
-        fleet = self._hub.fleet(source, alive)
+        """None if nothing is known of the workload's placement: nothing is changed then."""
+        now = self._clock()
+        fleet = self._hub.fleet(source, self._hub.leases.alive(now))
         if fleet is None:
             return None
         own = self._states.states.get(source.key)
         if own is None or self._member not in fleet.order:
             return Wish(None, "no replicas are placed in this member")
-        limit, now = fleet.limits.get(self._member), self._clock()
-        seen, since = self._limits.get(source.key, (limit, -inf))
+        fleet = replace(fleet, states={**fleet.states, self._member: own})
+        return wish(self._member, fleet, settled=self._is_settled(source, now))
+
+    def _is_settled(self, source: Source, now: float) -> bool:
+        """Whether the engine has acknowledged the limits, and has had the time to follow them."""
+        limit = source.limits.get(self._member)
+        seen, since = self._limits.get(source.key, (limit, now))
         if seen != limit:
             since = now
         self._limits[source.key] = (limit, since)
-        fleet = replace(fleet, states={**fleet.states, self._member: own})
-        return wish(self._member, fleet, settled=now - since >= _SETTLE_SECONDS)
+        return source.applied == source.limits and now - since >= _SETTLE_SECONDS
 
-    def _apply(self, key: str, limits: dict[str, int], wanted: Wish | None) -> None:
-        """Sets the member's own limit, unless it is to be lowered and that is news."""
+    def _apply(self, source: Source, limits: dict[str, int], wanted: Wish | None) -> None:
+        """Sets the member's own limit. A lower one must be wanted for a while, and is never below
+        what is bound at this moment."""
         now = limits.get(self._member)
-        if wanted is None:
+        if wanted is None or wanted.limit is None or now is None or wanted.limit >= now:
+            self._lowering.pop(source.key, None)
+            if wanted is not None and wanted.limit is None:
+                limits.pop(self._member, None)
+            elif wanted is not None and wanted.limit is not None:
+                limits[self._member] = wanted.limit
             return
-        if wanted.limit is None:
-            limits.pop(self._member, None)
-            self._lowering.pop(key, None)
-            return
-        if now is None or wanted.limit >= now:
-            limits[self._member] = wanted.limit
-            self._lowering.pop(key, None)
-            return
-        lowering = self._lowering.setdefault(key, _Lowering(wanted.limit, self._clock()))
-        # What was wanted all the time: never below what is bound now.
+        lowering = self._lowering.setdefault(source.key, _Lowering(wanted.limit, self._clock()))
         lowering.limit = max(lowering.limit, wanted.limit)
-        if self._clock() - lowering.since >= _LOWER_SECONDS and lowering.limit < now:
-            limits[self._member] = lowering.limit
-            del self._lowering[key]
-        elif lowering.limit >= now:
-            del self._lowering[key]
+        if self._clock() - lowering.since >= _LOWER_SECONDS:
+            bound = self._states.view.bound_now(source.key)
+            limits[self._member] = min(now, max(lowering.limit, bound))
+            del self._lowering[source.key]
 
     async def _write(self, source: Source, limits: dict[str, int], wanted: Wish | None) -> None:
         body = {

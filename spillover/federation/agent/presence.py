@@ -1,6 +1,6 @@
 """The agent's own Lease on the hub: one agent for each member.
 
-    Lease free, not renewed for its duration, or of a process on this host that has ended
+    Lease free, not renewed for its duration, or of an earlier process of this Pod
                                               ─▶ take it ─▶ renew it every few seconds
     Lease renewed by another agent ─▶ this agent is refused
     renewal refused because another agent has taken the Lease ─▶ this agent ends
@@ -12,7 +12,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from math import inf
 from random import Random
 from typing import Any
 
@@ -23,6 +22,8 @@ from spillover.kube.backoff import Backoff
 from spillover.kube.session import ApiError, ApiSession, NoAnswerError
 
 _RENEW_SECONDS = 5.0
+_SURE_SECONDS = 10.0
+"""For so long after a renewal nobody else can have the Lease: less than its duration."""
 _LOOK_SECONDS = 1.0
 _REQUEST_SECONDS = 5.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 5.0
@@ -58,18 +59,18 @@ class Presence:
         self._random = random
         self._version = ""
         self._renewed: float | None = None
-        self.in_touch_since = inf
-        """Since when the Lease has been renewed without a gap, by the clock."""
+        """When the last renewal was sent."""
+        self._is_ending = False
 
     def holds(self) -> bool:
         """Whether the Lease was renewed lately. Nothing is written to the hub otherwise."""
         renewed = self._renewed
-        return renewed is not None and self._clock() - renewed < LEASE_SECONDS
+        return renewed is not None and self._clock() - renewed < _SURE_SECONDS
 
     async def run(self) -> None:
         """Takes the Lease and renews it. Raises RefusedError; else it never returns."""
         backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT, self._random)
-        while True:
+        while not self._is_ending:
             try:
                 if self._renewed is None:
                     await self._take()
@@ -83,9 +84,11 @@ class Presence:
                     continue
                 _log.warning("lease not renewed", extra={"lease": self._name, "reason": str(error)})
                 await asyncio.sleep(backoff.next())
+        await asyncio.Event().wait()  # the process ends
 
     async def release(self) -> None:
         """Gives the Lease up, so that the next agent need not wait. Errors are only logged."""
+        self._is_ending = True
         if not self.holds():
             return
         try:
@@ -97,7 +100,7 @@ class Presence:
     async def _take(self) -> None:
         """Waits until the Lease is free, and takes it."""
         found = await self._read()
-        if found is not None and found.holder.rpartition("_")[0] not in ("", self._host):
+        if found is not None and found.holder and found.holder.rpartition("_")[0] != self._host:
             first, begun = found, self._clock()
             while found == first and self._clock() - begun < LEASE_SECONDS:
                 await asyncio.sleep(_LOOK_SECONDS)
@@ -146,8 +149,7 @@ class Presence:
             method, path = "PUT", f"{self._collection}/{self._name}"
         else:
             method, path = "POST", self._collection
+        sent = self._clock()
         content = await self._session.request(method, path, body=body, seconds=_REQUEST_SECONDS)
         self._version = str(agent_lease(content).version)
-        if not self.holds():
-            self.in_touch_since = self._clock()
-        self._renewed = self._clock()
+        self._renewed = sent

@@ -14,6 +14,7 @@ from spillover.federation.agent.hub import HubView
 from spillover.federation.agent.limiting import Limiter
 from spillover.federation.agent.presence import Presence
 from spillover.federation.agent.reporting import Reporter, States
+from spillover.federation.agent.scheduler_watch import SchedulerWatch
 from spillover.federation.agent.settings import Settings, read_settings
 from spillover.federation.agent.telling import Teller
 from spillover.federation.agent.view import MemberView
@@ -35,8 +36,11 @@ async def run(settings: Settings) -> int:
         ApiSession(Credentials(settings.kubeconfig)) as member,
         ApiSession(Credentials(settings.hub_kubeconfig)) as hub,
     ):
-        view = MemberView(ClusterCache(settings.conventions(), clock, time.time, chance.random))
-        hub_view, news = HubView(), Signal()
+        view = MemberView(
+            ClusterCache(settings.conventions(), clock, time.time, chance.random),
+            SchedulerWatch(settings.scheduler_rest_seconds, clock),
+        )
+        hub_view, news = HubView(settings.member), Signal()
         own = member_watches(member, view, settings.namespace, chance, clock)
         others = hub_watches(hub, hub_view, news.notify, settings.hub_namespace, chance, clock)
         states = States(view, Readiness(own), news, clock)
@@ -49,7 +53,9 @@ async def run(settings: Settings) -> int:
             clock,
             chance,
         )
-        reporter = Reporter(hub, settings.member, states, news, presence.holds, chance)
+        reporter = Reporter(
+            hub, settings.member, states, hub_view.reports, presence.holds, clock, chance
+        )
         teller = Teller(
             hub,
             settings.member,

@@ -43,8 +43,13 @@ class Settings(PlacementSettings):
         description="In the mode limit: after this time without a renewal of its Lease, a member's "
         "agent is dead, and its limit is removed.",
     )
-    health_address: str = Field("127.0.0.1", description="Address for probes and metrics.")
-    health_port: Port = Field(8890, description="Port for probes and metrics.")
+    scheduler_rest_seconds: PositiveFloat = Field(
+        60.0,
+        description="In the mode limit: when the member's scheduler does not decide, one replica "
+        "comes back on trial after this time. After each failure the time is twice as long.",
+    )
+    health_address: str = Field("127.0.0.1", description="Address for probes.")
+    health_port: Port = Field(8890, description="Port for probes.")
 
     @field_validator("member")
     @classmethod

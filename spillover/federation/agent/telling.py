@@ -1,8 +1,12 @@
-"""Events on the hub's workload when its pods have been unschedulable in this member for long."""
+"""Events on the hub's workload when its pods have been unschedulable in this member for long.
+
+At most one Event in `after` seconds for each workload, whatever the reasons do.
+"""
 
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from math import inf
 
 from spillover.federation.agent.hub import HubView, Source
 from spillover.federation.agent.reporting import States
@@ -44,7 +48,7 @@ class Teller:
         """Never returns."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            if self._may_write():
+            if self._may_write() and not self._states.trouble:
                 for key, state in list(self._states.states.items()):
                     await self._look(key, state)
             for key in [each for each in self._since if each not in self._states.states]:
@@ -57,9 +61,9 @@ class Teller:
             return
         now = self._clock()
         lasts = now - self._since.setdefault(key, now)
-        reasons, told = self._told.get(key, ((), 0.0))
-        is_told = reasons == state.reasons and now - told < _REPEAT_SECONDS
-        if lasts < self._after or (is_told and key in self._told):
+        reasons, told = self._told.get(key, ((), -inf))
+        pause = _REPEAT_SECONDS if reasons == state.reasons else self._after
+        if lasts < self._after or now - told < pause:
             return
         event = _event(self._member, source, state, lasts)
         if await write_event(self._session, event, datetime.now(UTC)) is not Told.LATER:
@@ -72,9 +76,10 @@ class Teller:
 
 def _event(member: str, source: Source, state: WorkloadState, lasts: float) -> Event:
     stamp = datetime.now(UTC).strftime("%Y%m%d%H%M%S%f")
-    pods = "1 pod" if state.unschedulable == 1 else f"{state.unschedulable} pods"
+    count = state.unschedulable
+    pods = "1 pod is unschedulable" if count == 1 else f"{count} pods are unschedulable"
     return Event(
-        name=f"{source.name}.{member}.{stamp}",
+        name=f"{source.name[:100]}.{member[:100]}.{stamp}",
         regarding=Regarding("apps/v1", "Deployment", source.namespace, source.name, source.uid),
         reason="UnschedulableInMember",
         action="Scheduling",

@@ -1,11 +1,14 @@
 """What the agent knows about its own cluster, and what it says about each workload."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from spillover.core.cache.cluster import ClusterCache
+from spillover.core.decision.demand import group_of
 from spillover.core.model.pods import Pod
 from spillover.core.model.policy import Policy, PolicyKey
 from spillover.core.reporting.fit import NOT_USED, Capacity, in_use
+from spillover.federation.agent.scheduler_watch import SchedulerWatch
 from spillover.federation.member import Deployed, WorkloadState, workload_state
 from spillover.federation.room import (
     NodeState,
@@ -23,14 +26,15 @@ _BATCH = 10_000
 class MemberView:
     """The cache, with what only an agent reads: templates, capacities of nodes, and growth."""
 
-    def __init__(self, cluster: ClusterCache) -> None:
+    def __init__(self, cluster: ClusterCache, scheduler: SchedulerWatch) -> None:
         self.cluster = cluster
+        self._scheduler = scheduler
         self.deployments: dict[str, Deployed] = {}
         """By uid."""
         self.capacities: dict[str, Capacity] = {}
         """By the node's name."""
         self.growth: dict[PolicyKey, Mapping[str, float]] = {}
-        """What policies declare, by unit."""
+        """The sizes that policies declare, by unit."""
         self._is_changed = True
         cluster.dirty.begin((), ())
 
@@ -41,37 +45,64 @@ class MemberView:
     def take_changes(self) -> bool:
         """Whether something has changed since the last call."""
         dirty = self.cluster.dirty
-        is_changed = bool(dirty.take_policies()) or self._is_changed
+        policies = dirty.take_policies()
+        for key in policies:
+            dirty.looked(key)
+        is_changed = bool(policies) or self._is_changed
         while dirty.take_pods(_BATCH):
             is_changed = True
+        # The extender follows what is freed. The agent counts anew with each look.
+        self.cluster.ledger.take_freed()
+        self.cluster.ledger.take_let_go()
         self._is_changed = False
         return is_changed
+
+    def bound_now(self, key: str) -> int:
+        """The workload's bound pods at this moment."""
+        return sum(
+            bool(pod.node and not pod.terminating and not pod.finished)
+            for deployed in self.deployments.values()
+            if deployed.key == key
+            for pod in self.cluster.pods_of(deployed.namespace)
+            if self._deployment_of(pod) == deployed.uid
+        )
 
     def states(self) -> Iterator[WorkloadState]:
         """The state of each workload, in the order of their keys. Yields each when it is known.
         Workloads under one policy share its room."""
         nodes = self._nodes()
+        failing = self._scheduler.look(filter(self._is_ours, self.cluster.pods()))
         pods = self._pods_of_deployments()
-        under = {
-            uid: self.cluster.policy_of(each.shape.pod) for uid, each in self.deployments.items()
-        }
-        needs: dict[PolicyKey, dict[str, int]] = {}
+        shaped = {uid: _as_now(each, pods.get(uid, ())) for uid, each in self.deployments.items()}
+        under = {uid: self.cluster.policy_of(each.shape.pod) for uid, each in shaped.items()}
+        needs: dict[object, dict[str, int]] = {}
         for uid, policy in under.items():
-            if policy is not None:
-                needs.setdefault(policy.key, {})[uid] = sum(map(_waits, pods.get(uid, ())))
-        for deployed in sorted(self.deployments.values(), key=lambda each: each.key):
+            if isinstance(policy, Policy):
+                waiting = sum(map(_waits, pods.get(uid, ())))
+                needs.setdefault(_sharing(policy, shaped[uid]), {})[shaped[uid].key] = waiting
+        for deployed in sorted(shaped.values(), key=lambda each: each.key):
             policy, own = under[deployed.uid], pods.get(deployed.uid, ())
             found: list[UnitRoom] = []
             room, bounded = 0, False
             if isinstance(policy, Policy):
                 growth = self.growth.get(policy.key, {})
                 found = rooms(deployed.shape, policy, growth, self.cluster, nodes)
-                room = shared(total(found), needs[policy.key])[deployed.uid]
+                room = shared(total(found), needs[_sharing(policy, deployed)])[deployed.key]
                 bounded = is_bounded(policy, growth)
-            yield workload_state(deployed, own, found, room, self.cluster, nodes, bounded=bounded)
+            yield workload_state(
+                deployed, own, found, room, self.cluster, nodes, bounded=bounded, failing=failing
+            )
+
+    def _is_ours(self, pod: Pod) -> bool:
+        is_live = not (pod.finished or pod.terminating or pod.unreadable or pod.has_given_node)
+        return is_live and self.cluster.is_ours(pod)
+
+    def _deployment_of(self, pod: Pod) -> str:
+        replica_set = self.cluster.workloads.get(pod.owner)
+        return replica_set.owner if replica_set is not None else ""
 
     def _nodes(self) -> NodeStates:
-        used = in_use((pod, ()) for pod in self.cluster.pods())
+        used = in_use((pod, ()) for pod in self.cluster.pods() if not pod.terminating)
         return NodeStates(
             {
                 name: NodeState(capacity, used.get(name, NOT_USED))
@@ -83,9 +114,9 @@ class MemberView:
         found: dict[str, list[Pod]] = {}
         namespaces = {each.namespace for each in self.deployments.values()}
         for pod in self._in(namespaces):
-            replica_set = self.cluster.workloads.get(pod.owner)
-            if replica_set is not None and replica_set.owner in self.deployments:
-                found.setdefault(replica_set.owner, []).append(pod)
+            owner = self._deployment_of(pod)
+            if owner in self.deployments:
+                found.setdefault(owner, []).append(pod)
         return found
 
     def _in(self, namespaces: Iterable[str]) -> Iterator[Pod]:
@@ -95,3 +126,19 @@ class MemberView:
 
 def _waits(pod: Pod) -> bool:
     return not (pod.node or pod.terminating or pod.finished)
+
+
+def _as_now(deployed: Deployed, pods: Sequence[Pod]) -> Deployed:
+    """The workload with the requests and labels of its newest pod, if there is one: defaults of the
+    namespace and the labels of a ReplicaSet are not in the template."""
+    live = [pod for pod in pods if not (pod.finished or pod.terminating or pod.unreadable)]
+    if not live:
+        return deployed
+    newest = max(live, key=lambda pod: (pod.created, pod.name))
+    like = replace(deployed.shape.pod, requests=newest.requests, labels=newest.labels)
+    return replace(deployed, shape=replace(deployed.shape, pod=like))
+
+
+def _sharing(policy: Policy, deployed: Deployed) -> object:
+    """Workloads with an equal value share a room."""
+    return policy.key, group_of(deployed.shape.pod, policy)

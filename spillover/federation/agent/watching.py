@@ -1,5 +1,6 @@
 """The watches of the agent: its own cluster, and the objects of the hub."""
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from random import Random
@@ -12,28 +13,30 @@ from spillover.api.kubernetes import NodeCapacity, ObjectMeta
 from spillover.controller.watching import reflectors
 from spillover.core.model.policy import PolicyKey
 from spillover.core.reporting.fit import Capacity, capacity_of
-from spillover.federation.agent.hub import HubView, Source, source
+from spillover.federation.agent.hub import HubView, Source, is_placed_in, source
 from spillover.federation.agent.leases import AgentLease, agent_lease
 from spillover.federation.agent.view import MemberView
 from spillover.federation.deployments import deployed
 from spillover.federation.kubeadmiral import GROUP, MANAGED_LABEL, POLICY_LABEL, propagation
 from spillover.federation.member import Deployed
 from spillover.federation.memberreport import PATH, from_wire
-from spillover.federation.room import GROWTH_ANNOTATION, growth_of
+from spillover.federation.room import GROWS_TO_ANNOTATION, grows_to
 from spillover.kube.reading import Unreadable
-from spillover.kube.reflector import Reflector
+from spillover.kube.reflector import Limits, Reflector
 from spillover.kube.session import ApiSession
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 K = TypeVar("K")
 V = TypeVar("V")
 
 
+_LEASE_SILENCE_SECONDS = 15.0
+"""Our own Lease changes every five seconds."""
+
+
 class _Meta(msgspec.Struct, frozen=True):
-    metadata: ObjectMeta
-
-
-class _NodeObject(msgspec.Struct, frozen=True):
     metadata: ObjectMeta
 
 
@@ -182,9 +185,17 @@ def hub_watches(
             DictSink(view.reports, lambda each: (each.member, each), _name_of, changed),
         ),
         watch(
+            f"/apis/{GROUP}/v1alpha1/federatedclusters",
+            is_placed_in,
+            DictSink[tuple[str, bool], str, bool](
+                view.clusters, lambda each: each, _name_of, changed
+            ),
+        ),
+        watch(
             f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",
             agent_lease,
-            LeaseSink(view, changed, clock),
+            LeaseSink(view, clock),
+            limits=Limits(silence=_LEASE_SILENCE_SECONDS, longest_wait=1.0),
         ),
     )
 
@@ -192,20 +203,15 @@ def hub_watches(
 class LeaseSink:
     """Notes when each agent's Lease was last seen to change, by our own clock."""
 
-    def __init__(
-        self, view: HubView, changed: Callable[[], None], clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, view: HubView, clock: Callable[[], float]) -> None:
         self._view = view
-        self._changed = changed
         self._clock = clock
 
     def put(self, item: AgentLease) -> None:
         self._view.leases.see(item, self._clock())
-        self._changed()
 
     def drop(self, item: AgentLease) -> None:
         self._view.leases.forget(item.member)
-        self._changed()
 
     def keep(self, items: list[AgentLease], version: int) -> None:  # noqa: ARG002 - a Sink's
         self._view.leases.keep({item.member for item in items})
@@ -214,7 +220,7 @@ class LeaseSink:
 
 
 def _capacity(raw: bytes | msgspec.Raw) -> Capacity:
-    metadata = msgspec.json.decode(raw, type=_NodeObject).metadata
+    metadata = msgspec.json.decode(raw, type=_Meta).metadata
     return capacity_of(
         metadata.name, metadata.labels or {}, msgspec.json.decode(raw, type=NodeCapacity)
     )
@@ -222,11 +228,13 @@ def _capacity(raw: bytes | msgspec.Raw) -> Capacity:
 
 def _growth(raw: bytes | msgspec.Raw, group: str) -> Growth:
     metadata = msgspec.json.decode(raw, type=_Meta).metadata
+    key = PolicyKey(group, metadata.namespace, metadata.name)
     try:
-        units = growth_of((metadata.annotations or {}).get(GROWTH_ANNOTATION, ""))
-    except ValueError:
-        units = {}
-    return Growth(PolicyKey(group, metadata.namespace, metadata.name), units)
+        return Growth(key, grows_to((metadata.annotations or {}).get(GROWS_TO_ANNOTATION, "")))
+    except ValueError as error:
+        where = {"namespace": key.namespace, "policy": str(key), "reason": str(error)}
+        _log.error("the declared sizes of units are not read", extra=where)
+        return Growth(key, {})
 
 
 def _is_of(key: PolicyKey, group: str) -> bool:
