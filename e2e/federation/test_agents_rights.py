@@ -102,7 +102,7 @@ REFUSED: dict[str, tuple[str, str, Object]] = {
     "status": ("PATCH", f"{DEPLOYMENT}/status", {"status": {"replicas": 1}}),
     "another annotation": ("PATCH", DEPLOYMENT, noted(other="1")),
     "the end of another annotation": ("PATCH", DEPLOYMENT, noted(kept=None)),
-    "what are no limits": ("PATCH", DEPLOYMENT, noted(**{objects.MIGRATION: "anything"})),
+    "a very long annotation": ("PATCH", DEPLOYMENT, noted(**{objects.MIGRATION: "x" * 70_000})),
     "an Event about a Secret": (
         "POST",
         f"/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events",

@@ -15,8 +15,13 @@ class _Template(msgspec.Struct, frozen=True):
     spec: dict[str, Any] = {}
 
 
+class _Selector(msgspec.Struct, frozen=True, rename="camel"):
+    match_labels: dict[str, str] | None = None
+
+
 class _Spec(msgspec.Struct, frozen=True):
     template: _Template
+    selector: _Selector = _Selector()
     replicas: int | None = None
 
 
@@ -38,6 +43,7 @@ def deployed(raw: bytes | msgspec.Raw) -> Deployed:
         name=metadata.name,
         replicas=found.spec.replicas if found.spec.replicas is not None else 1,
         shape=_shape(metadata, found.spec.template),
+        selector=found.spec.selector.match_labels or {},
     )
 
 

@@ -15,6 +15,19 @@ POLICY_LABEL = "kubeadmiral.io/propagation-policy-name"
 OVERRIDE_LABEL = "kubeadmiral.io/override-policy-name"
 MANAGED_LABEL = "kubeadmiral.io/managed"
 """On the objects that the engine has made in a member."""
+OWN_RULES = frozenset(
+    f"kubeadmiral.io/{name}"
+    for name in (
+        "affinity",
+        "clusterSelector",
+        "maxClusters",
+        "placements",
+        "scheduling-mode",
+        "sticky-cluster",
+        "tolerations",
+    )
+)
+"""Annotations of a workload that change what its PropagationPolicy says."""
 MIGRATION = "kubeadmiral.io/migration-configuration"
 _MOST = 2**31 - 1
 """The largest limit: a Deployment has no more replicas."""
@@ -41,6 +54,8 @@ class Propagation:
     packs: bool
     """The strategy Binpack: by priority. Otherwise Spread: by weight."""
     placements: tuple[Placement, ...]
+    selects: bool = False
+    """The engine chooses among the members of the placement: by labels, or a number of them."""
     divides: bool = True
     """The mode Divide. In the mode Duplicate each member gets all replicas."""
     threshold: str = ""
@@ -99,6 +114,10 @@ class _Rescheduling(msgspec.Struct, frozen=True, rename="camel"):
 
 class _Spec(msgspec.Struct, frozen=True, rename="camel"):
     scheduling_mode: str = ""
+    cluster_selector: dict[str, str] | None = None
+    cluster_affinity: list[Any] | None = None
+    max_clusters: int | None = None
+    scheduling_profile: str = ""
     replicas_strategy: str | None = None
     placement: list[_Placement] = []
     auto_migration: _Migration | None = None
@@ -137,6 +156,12 @@ def propagation(raw: bytes | msgspec.Raw) -> Propagation:
             )
             for each in spec.placement
         ),
+        selects=bool(
+            spec.cluster_selector
+            or spec.cluster_affinity
+            or spec.max_clusters is not None
+            or spec.scheduling_profile
+        ),
         divides=spec.scheduling_mode == "Divide",
         threshold=migration.when.pod_unschedulable_for if migration is not None else "",
         keeps_unschedulable=migration is not None and migration.keep_unschedulable_replicas,
@@ -147,10 +172,7 @@ def propagation(raw: bytes | msgspec.Raw) -> Propagation:
 def limits_of(annotation: str | None) -> dict[str, int]:
     """The limits by cluster in a migration configuration. Entries that the engine would refuse are
     left out: of those with one cluster the last counts."""
-    try:
-        entries = json.loads(annotation or "{}")["replicasMigrations"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return {}
+    entries = _configuration(annotation).get("replicasMigrations")
     found: dict[str, int] = {}
     for entry in entries if isinstance(entries, list) else ():
         cluster, limit = _entry(entry)
@@ -160,14 +182,20 @@ def limits_of(annotation: str | None) -> dict[str, int]:
 
 
 def is_valid(annotation: str | None) -> bool:
-    """Whether the engine takes the annotation over. It keeps the earlier limits otherwise."""
+    """Whether the engine takes the limits over. It keeps the earlier limits otherwise."""
     if annotation is None:
         return True
+    entries = _configuration(annotation).get("replicasMigrations", [])
+    is_read = bool(_configuration(annotation)) or annotation.strip() == "{}"
+    return is_read and isinstance(entries, list) and len(limits_of(annotation)) == len(entries)
+
+
+def _configuration(annotation: str | None) -> dict[str, Any]:
     try:
-        entries = json.loads(annotation)["replicasMigrations"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return False
-    return isinstance(entries, list) and len(limits_of(annotation)) == len(entries)
+        found = json.loads(annotation or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def applied_of(annotation: str | None) -> dict[str, int]:
@@ -187,11 +215,16 @@ def _entry(entry: object) -> tuple[str, int | None]:
     return (cluster if isinstance(cluster, str) else ""), (limit if is_count else None)
 
 
-def with_limits(limits: Mapping[str, int]) -> str | None:
-    """The annotation for these limits. None: no annotation."""
-    if not limits:
-        return None
-    entries: list[dict[str, Any]] = [
-        {"cluster": cluster, "limitedCapacity": limits[cluster]} for cluster in sorted(limits)
-    ]
-    return json.dumps({"replicasMigrations": entries}, separators=(",", ":"))
+def with_limits(limits: Mapping[str, int], before: str | None = None) -> str | None:
+    """The annotation for these limits. What else the annotation had before stays, such as the
+    user's workloadMigrations. None: no annotation."""
+    found = {
+        name: value
+        for name, value in _configuration(before).items()
+        if name != "replicasMigrations"
+    }
+    if limits:
+        found["replicasMigrations"] = [
+            {"cluster": cluster, "limitedCapacity": limits[cluster]} for cluster in sorted(limits)
+        ]
+    return json.dumps(found, separators=(",", ":")) if found else None

@@ -52,8 +52,13 @@ def overflow_of(fleet: Fleet) -> str | None:
     found = [each for each in fleet.order if each not in fleet.capped]
     silent = [each for each in found if each not in fleet.states]
     unbounded = [each for each in found if each in fleet.states and not fleet.states[each].bounded]
-    candidates = unbounded or silent or found
-    return candidates[-1] if candidates else None
+    candidates = [*found, *silent, *unbounded]  # the last is the best
+    well = [each for each in candidates if _is_well(fleet.states.get(each))]
+    return (well or candidates)[-1] if candidates else None
+
+
+def _is_well(state: WorkloadState | None) -> bool:
+    return state is None or not (state.failing or state.on_trial)
 
 
 def wish(member: str, fleet: Fleet, step: int = STEP, *, settled: bool = True) -> Wish:
@@ -61,7 +66,7 @@ def wish(member: str, fleet: Fleet, step: int = STEP, *, settled: bool = True) -
     engine has followed the limit in force. Before that, the number of replicas in the member does
     not show whether the limit holds replicas back."""
     state, now = fleet.states[member], fleet.limits.get(member)
-    if not state.bounded:
+    if not state.bounded and not state.failing:
         return Wish(None, "its last unit may grow without a declared limit")
     overflow = overflow_of(fleet)
     if overflow is None:
@@ -72,6 +77,7 @@ def wish(member: str, fleet: Fleet, step: int = STEP, *, settled: bool = True) -
         return Wish(None, "every other member has a limit")
     capacity = state.bound if state.failing else state.bound + state.room
     why = "its scheduler does not decide" if state.failing else "its bound pods and its room"
+    settled = settled and not state.on_trial
     if now is None or capacity <= now or (settled and state.replicas < now):
         return Wish(capacity, why)
     homeless = _homeless(member, fleet) if settled else 0
@@ -97,5 +103,8 @@ def _homeless(member: str, fleet: Fleet) -> int:
             if name != member:
                 return 0
             others = (other for each, other in fleet.states.items() if each != member)
-            return sum(other.unschedulable for other in others)
+            # The extra pods of a rolling update have no place of their own anywhere.
+            return sum(
+                min(other.unschedulable, max(0, other.replicas - other.bound)) for other in others
+            )
     return 0

@@ -1,8 +1,8 @@
 """What a member cluster can say about one workload, from the same decision as the extender's."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import inf
 
 from spillover.core.cache.cluster import ClusterCache
@@ -30,6 +30,8 @@ class Deployed:
     name: str
     replicas: int
     shape: Shape
+    selector: Mapping[str, str] = field(default_factory=dict)
+    """Labels that its pods have."""
 
     @property
     def key(self) -> str:
@@ -68,6 +70,8 @@ class WorkloadState:
     """Whether the number of additional pods is limited. False: the last unit may grow."""
     failing: bool = False
     """Whether the member's scheduler does not decide."""
+    on_trial: bool = False
+    """Whether the scheduler did not decide lately, and nothing shows that it does now."""
     waits_until: float | None = None
     """When the first timed wait of a pod ends, in seconds since 1970."""
     unschedulable_since: str = ""
@@ -91,9 +95,10 @@ def workload_state(
     *,
     bounded: bool,
     failing: bool,
+    on_trial: bool,
 ) -> WorkloadState:
     """`pods` are the workload's own. `found` is the room in each unit of its policy. `room` is the
-    workload's part of it. `failing`: the member's scheduler does not decide."""
+    workload's part of it. `failing` and `on_trial` are the state of the member's scheduler."""
     live = [pod for pod in pods if not (pod.finished or pod.terminating)]
     waiting = [pod for pod in live if not pod.node]
     stuck = [pod for pod in waiting if pod.is_refused]
@@ -111,6 +116,7 @@ def workload_state(
         room=room,
         bounded=bounded,
         failing=failing,
+        on_trial=on_trial,
         waits_until=until,
         unschedulable_since=min((pod.since for pod in stuck), default=""),
         reasons=reasons if waiting else (),

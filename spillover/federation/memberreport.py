@@ -42,6 +42,7 @@ class _Workload(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     waits_until: str = ""
     unschedulable_since: str = ""
     failing: bool = False
+    on_trial: bool = False
     reasons: list[str] = []
     units: list[_Unit] = []
 
@@ -174,6 +175,11 @@ _WORKLOAD_SCHEMA = {
             "description": "Whether the number of additional pods is limited.",
         },
         "failing": {"type": "boolean", "description": "Whether the scheduler does not decide."},
+        "onTrial": {
+            "type": "boolean",
+            "description": "Whether the scheduler did not decide lately, and nothing shows that it"
+            " does now.",
+        },
         "reasons": {
             "type": "array",
             "maxItems": _MOST_REASONS,
@@ -217,6 +223,7 @@ def _workload(state: WorkloadState) -> _Workload:
         room=state.room,
         bounded=state.bounded,
         failing=state.failing,
+        on_trial=state.on_trial,
         reasons=[each[:_LONGEST_REASON] for each in state.reasons[:_MOST_REASONS]],
         units=[_Unit(each.name, each.bound, each.room) for each in state.units],
     )
@@ -234,6 +241,7 @@ def _state(found: _Workload) -> WorkloadState:
         room=found.room,
         bounded=found.bounded,
         failing=found.failing,
+        on_trial=found.on_trial,
         waits_until=seconds_of(found.waits_until) if found.waits_until else None,
         unschedulable_since=found.unschedulable_since,
         reasons=tuple(found.reasons),

@@ -130,7 +130,7 @@ def rooms(
             to_virtual_unit=unit.virtual,
             pool=unit.pool,
         )
-        used, leaving = _taken(shape, policy, unit, cluster)
+        used, leaving = _taken(policy, unit, cluster)
         now: float = sum(free[name] for name in here)
         size = _declared(unit, policy, growth)
         room = UnitRoom(
@@ -166,10 +166,11 @@ def _declared(unit: Unit, policy: Policy, growth: Mapping[str, float]) -> float 
     return next((growth[name] for name in names if name in growth), None)
 
 
-def _taken(shape: Shape, policy: Policy, unit: Unit, cluster: ClusterCache) -> tuple[int, int]:
-    """The pods that count in the unit, and how many of them are being deleted."""
-    key = UnitKey(policy.key, unit.identity, group_of(shape.pod, policy))
-    used = cluster.ledger.usage(key, besides="").pods
+def _taken(policy: Policy, unit: Unit, cluster: ClusterCache) -> tuple[int, int]:
+    """The pods of all groups that count in the unit, and how many of them are being deleted."""
+    used = sum(
+        len(each.pods) for each in cluster.counts.members(policy.key, unit.identity).values()
+    )
     if policy.ignore_terminating_pod:
         return used, 0
     return used, min(used, cluster.counts.unit(policy.key, unit.identity).terminating)
@@ -179,7 +180,7 @@ def _slots(shape: Shape, policy: Policy, unit: Unit, cluster: ClusterCache, leav
     key = UnitKey(policy.key, unit.identity, group_of(shape.pod, policy))
     used = cluster.ledger.usage(key, besides="")
     most = limits.cap(unit, policy, cluster.workloads)
-    slots: float = inf if most is None else max(0, most - (used.pods - leaving))
+    slots: float = inf if most is None else max(0, most - max(0, used.pods - leaving))
     for name, amount in shape.pod.requests:
         limit = unit.max_resources.get(name)
         if limit is not None and amount:

@@ -28,6 +28,10 @@ class Readiness:
                 return f"nothing heard of {watch.path} for {watch.silence():.0f} s{reason}"
         return None
 
+    def is_current(self) -> bool:
+        """Whether every watch has caught up with the API server."""
+        return all(watch.is_current() for watch in self._watches)
+
     async def synced(self, seconds: float) -> bool:
         """Returns whether every first list is complete, now or within `seconds`."""
         if all(watch.synced.is_set() for watch in self._watches):

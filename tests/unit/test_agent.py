@@ -163,39 +163,64 @@ def test_the_table_says_what_moves_next_and_why() -> None:
     assert rows(a=state(failing=True), b=full)["a"].startswith("its scheduler does not work")
 
 
-def waiting(uid: str, refusal: str = "") -> Pod:
-    return pod(uid, refusal=refusal)
+def waiting(uid: str, refusal: str = "", **fields: Any) -> Pod:
+    return pod(uid, refusal=refusal, **fields)
 
 
 def placed(uid: str, since: str) -> Pod:
     return pod(uid, node="a", since=since)
 
 
+class Watched:
+    """A scheduler that is watched. Every pod is of a federated workload."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._watch = SchedulerWatch(60.0, lambda: self.now)
+
+    def is_failing(self, now: float, *pods: Pod) -> bool:
+        self.now = now
+        return self._watch.look(pods, {each.uid for each in pods})
+
+    def is_on_trial(self) -> bool:
+        return self._watch.is_on_trial()
+
+
+OLD = placed("old", "2026-01-01T00:00:00Z")
+
+
 def test_a_scheduler_that_answers_nobody_is_failing_and_comes_back_on_trial() -> None:
-    now = [0.0]
-    scheduler = SchedulerWatch(60.0, lambda: now[0])
-    old, stuck = placed("old", "2026-01-01T00:00:00Z"), waiting("stuck", "SchedulerError: x")
-    assert not scheduler.look([old, stuck])
-    now[0] = 10.0
-    assert scheduler.look([old, stuck])
-    now[0] = 69.0
-    assert scheduler.look([old]), "its pods have moved away, and it may still be down"
-    now[0] = 70.0
-    assert not scheduler.look([old])
-    again = waiting("again")
-    assert not scheduler.look([old, again])
-    now[0] = 80.0
-    assert scheduler.look([old, again])
-    now[0] = 199.0
-    assert scheduler.look([old]), "twice as long"
-    assert not scheduler.look([old, placed("new", "2026-01-01T00:03:00Z")])
+    scheduler, stuck, again = Watched(), waiting("stuck", "SchedulerError: x"), waiting("again")
+    assert not scheduler.is_failing(0.0, OLD, stuck)
+    assert scheduler.is_failing(10.0, OLD, stuck)
+    assert scheduler.is_failing(69.0, OLD), "its pods have moved away, and it may still be down"
+    assert not scheduler.is_failing(70.0, OLD)
+    assert scheduler.is_on_trial()
+    assert not scheduler.is_failing(71.0, OLD, again)
+    assert scheduler.is_failing(81.0, OLD, again)
+    assert scheduler.is_failing(200.0, OLD), "twice as long"
+    assert not scheduler.is_failing(200.5, OLD, placed("new", "2026-01-01T00:03:00Z"))
+    assert not scheduler.is_on_trial()
 
 
-def test_a_busy_scheduler_is_not_failing() -> None:
-    now = [0.0]
-    scheduler = SchedulerWatch(60.0, lambda: now[0])
-    queue = [waiting(f"pod-{number}") for number in range(100)]
+def test_a_scheduler_that_ends_in_the_middle_of_a_burst_is_failing() -> None:
+    scheduler, left = Watched(), [waiting(f"left-{number}") for number in range(4)]
+    assert not scheduler.is_failing(0.0, OLD, waiting("first"), *left)
+    assert not scheduler.is_failing(1.0, OLD, placed("first", "2026-01-01T00:00:01Z"), *left)
+    assert scheduler.is_failing(11.0, OLD, placed("first", "2026-01-01T00:00:01Z"), *left)
+
+
+@pytest.mark.parametrize("year", [2025, 2027])
+def test_a_busy_scheduler_is_not_failing_whatever_its_clock_says(year: int) -> None:
+    scheduler, queue = Watched(), [waiting(f"pod-{number}") for number in range(100)]
+    assert not scheduler.is_failing(0.0, OLD, *queue)
     for second in range(60):
-        now[0] = float(second)
-        answered = placed(f"done-{second}", f"2026-01-01T00:00:{second:02}Z")
-        assert not scheduler.look([answered, *queue])
+        answered = placed(f"done-{second}", f"{year}-01-01T00:00:00Z")
+        assert not scheduler.is_failing(float(second), OLD, answered, *queue)
+
+
+def test_pods_that_have_a_reason_to_wait_are_no_sign() -> None:
+    scheduler = Watched()
+    for second in range(0, 60, 5):
+        slow, gated = waiting("slow", slow_to_bind=True), waiting("gated", has_crowd_gate=True)
+        assert not scheduler.is_failing(float(second), OLD, slow, gated)

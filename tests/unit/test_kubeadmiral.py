@@ -45,6 +45,19 @@ def test_what_the_engine_refuses_is_left_out(entries: object, limits: dict[str, 
     assert not is_valid(text)
 
 
+def test_what_else_the_annotation_has_stays() -> None:
+    moved = '{"workloadMigrations":[{"cluster":"c"}]}'
+    assert is_valid(moved)
+    assert with_limits({}, moved) == moved
+    both = with_limits({"a": 1}, moved)
+    assert both is not None
+    assert json.loads(both) == {
+        "workloadMigrations": [{"cluster": "c"}],
+        "replicasMigrations": [entry("a", 1)],
+    }
+    assert with_limits({}, both) == moved
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", "[" * 5000])
 def test_what_is_no_configuration_has_no_limits(text: str) -> None:
     assert limits_of(text) == {}

@@ -60,6 +60,19 @@ def test_a_scheduler_that_does_not_decide_keeps_what_is_bound() -> None:
     assert (found.limit, found.reason) == (4, "its scheduler does not decide")
 
 
+def test_a_member_that_may_grow_is_left_too_if_its_scheduler_does_not_decide() -> None:
+    stopped = state(replicas=6, bound=4, waiting=2, bounded=False, failing=True)
+    one = fleet(vke1=state(room=2), vke2=state(room=2), ack=stopped)
+    assert overflow_of(one) == "vke2"
+    assert wish("ack", one).limit == 4
+
+
+def test_on_trial_one_replica_comes_back() -> None:
+    own = state(replicas=4, bound=4, room=4, on_trial=True)
+    stuck = state(bounded=False, replicas=8, bound=4, waiting=4, unschedulable=4)
+    assert wish("vke1", fleet({"vke1": 4}, vke1=own, vke2=state(), ack=stuck)).limit == 5
+
+
 def test_a_limit_that_holds_nothing_back_rises_at_once() -> None:
     found = wish(
         "vke1", fleet({"vke1": 6}, vke1=state(replicas=4, bound=4, room=4), vke2=state(), ack=OPEN)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from math import inf
 
 import msgspec
 
@@ -10,6 +11,7 @@ from spillover.federation.agent.leases import Leases
 from spillover.federation.kubeadmiral import (
     APPLIED_MIGRATION,
     MIGRATION,
+    OWN_RULES,
     POLICY_LABEL,
     Propagation,
     applied_of,
@@ -32,12 +34,16 @@ class Source:
     replicas: int
     policy: str
     """The name of its PropagationPolicy."""
+    migration: str | None
+    """The annotation with the limits, as it is."""
     limits: Mapping[str, int]
     """The limits in the annotation, by member."""
     is_valid: bool
     """Whether the engine takes the annotation over."""
     applied: Mapping[str, int]
     """The limits that the engine has acknowledged."""
+    has_own_rules: bool
+    """Whether annotations of the workload change what its policy says."""
 
     @property
     def key(self) -> str:
@@ -68,10 +74,15 @@ def source(raw: bytes | msgspec.Raw) -> Source:
         version=metadata.resource_version,
         replicas=found.spec.replicas if found.spec.replicas is not None else 1,
         policy=(metadata.labels or {}).get(POLICY_LABEL, ""),
+        migration=notes.get(MIGRATION),
         limits=limits_of(notes.get(MIGRATION)),
         is_valid=is_valid(notes.get(MIGRATION)),
         applied=applied_of(notes.get(APPLIED_MIGRATION)),
+        has_own_rules=bool(OWN_RULES & notes.keys()),
     )
+
+
+_AWAY_SECONDS = 60.0
 
 
 class HubView:
@@ -81,13 +92,14 @@ class HubView:
         self.sources: dict[str, Source] = {}
         self.policies: dict[str, Propagation] = {}
         self.reports: dict[str, MemberReport] = {}
-        self.clusters: dict[str, bool] = {}
-        """Whether the engine places pods in each cluster now."""
+        self.clusters: dict[str, tuple[bool, float]] = {}
+        """Whether the engine places pods in each cluster, and since when, by the agent's clock."""
         self.leases = Leases(member)
 
-    def fleet(self, found: Source, alive: Set[str]) -> Fleet | None:
+    def fleet(self, found: Source, alive: Set[str], now: float) -> Fleet | None:
         """What is known about the workload. None if its policy is not known, or does not divide the
-        replicas. Only members in `alive` whose report is not old have a state."""
+        replicas. Only members in `alive` whose report is not old have a state. Where the engine
+        chooses among the members by other rules, no member is sure to take the rest."""
         policy = self.policies.get(f"{found.namespace}/{found.policy}")
         if policy is None or not policy.divides:
             return None
@@ -99,8 +111,16 @@ class HubView:
             and not report.trouble
             and (state := report.states.get(found.key)) is not None
         }
-        away = {member for member in policy.order if not self.clusters.get(member, False)}
+        if policy.selects or found.has_own_rules:
+            return Fleet(policy.order, states, found.limits, frozenset(policy.order))
+        away = {member for member in policy.order if self._is_away(member, now)}
         return Fleet(policy.order, states, found.limits, policy.capped | away)
+
+    def _is_away(self, member: str, now: float) -> bool:
+        """Whether the engine has placed nothing there for a while. It leaves a cluster that is not
+        ready for a moment as it is."""
+        is_placed, since = self.clusters.get(member, (False, -inf))
+        return not is_placed and now - since >= _AWAY_SECONDS
 
 
 class _Taint(msgspec.Struct, frozen=True):

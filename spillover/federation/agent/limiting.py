@@ -15,6 +15,8 @@ from spillover.federation.agent.reporting import States
 from spillover.federation.kubeadmiral import MIGRATION, with_limits
 from spillover.federation.limits import Wish, wish
 from spillover.kube.backoff import Backoff
+from spillover.kube.listing import list_all
+from spillover.kube.reading import pod_of
 from spillover.kube.session import MERGE_PATCH, ApiError, ApiSession, NoAnswerError
 from spillover.kube.signals import Signal
 
@@ -46,15 +48,18 @@ class _Rest:
 
 
 class Limiter:
-    """`news` is notified when the hub or the member's states have changed. Nothing is written while
-    `presence` does not hold the member's Lease. The limit of a member whose agent has not lived for
-    `dead_after` seconds is removed."""
+    """`session` is for the hub, `own` for the member. `is_hub_read`: all objects of the hub are
+    known. `news` is notified when the hub or the member's states have changed. Nothing is written
+    while `presence` does not hold the member's Lease. The limit of a member whose agent has not
+    lived for `dead_after` seconds is removed."""
 
     def __init__(
         self,
         session: ApiSession,
+        own: ApiSession,
         member: str,
         hub: HubView,
+        is_hub_read: Callable[[], bool],
         states: States,
         news: Signal,
         presence: Presence,
@@ -63,6 +68,8 @@ class Limiter:
         random: Random,
     ) -> None:
         self._session = session
+        self._own = own
+        self._is_hub_read = is_hub_read
         self._member = member
         self._hub = hub
         self._states = states
@@ -74,8 +81,8 @@ class Limiter:
         self._resting: dict[str, _Rest] = {}
         """Deployments whose last write was refused."""
         self._lowering: dict[str, _Lowering] = {}
-        self._limits: dict[str, tuple[int | None, float]] = {}
-        """The own limit of each Deployment, and since when it is seen to be so."""
+        self._acknowledged: dict[str, tuple[int | None, float]] = {}
+        """The own limit of each Deployment that the engine has acknowledged, and since when."""
         self._written: dict[str, str] = {}
         """The version of each Deployment that the last write was for."""
 
@@ -83,7 +90,7 @@ class Limiter:
         """Never returns."""
         while True:
             mark = self._news.mark()
-            if self._presence.holds() and not self._states.trouble:
+            if self._presence.holds() and not self._states.trouble and self._is_hub_read():
                 for source in list(self._hub.sources.values()):
                     await self._reconcile(source)
                 self._forget_gone()
@@ -92,7 +99,7 @@ class Limiter:
             await self._news.after(mark, _LOOK_SECONDS)
 
     def _forget_gone(self) -> None:
-        for found in (self._lowering, self._limits, self._written, self._resting):
+        for found in (self._lowering, self._acknowledged, self._written, self._resting):
             for key in found.keys() - self._hub.sources.keys():
                 del found[key]
 
@@ -104,10 +111,10 @@ class Limiter:
         for member in self._hub.leases.dead(self._clock(), self._dead_after) - {self._member}:
             after.pop(member, None)
         wanted = self._wish(source)
-        self._apply(source, after, wanted)
-        if (after == source.limits and source.is_valid) or not self._presence.holds():
-            return
         try:
+            await self._apply(source, after, wanted)
+            if (after == source.limits and source.is_valid) or not self._presence.holds():
+                return
             await self._write(source, after, wanted)
         except (ApiError, NoAnswerError) as error:
             rest = self._resting.setdefault(source.key, _Rest(Backoff(1.0, 60.0, self._random)))
@@ -117,49 +124,66 @@ class Limiter:
             self._resting.pop(source.key, None)
 
     def _wish(self, source: Source) -> Wish | None:
-        """None if nothing is known of the workload's placement: nothing is changed then."""
+        """None if nothing is known of the workload's placement or of the workload here: nothing is
+        changed then."""
         now = self._clock()
-        fleet = self._hub.fleet(source, self._hub.leases.alive(now))
-        if fleet is None:
-            return None
+        fleet = self._hub.fleet(source, self._hub.leases.alive(now), now)
         own = self._states.states.get(source.key)
-        if own is None or self._member not in fleet.order:
-            return Wish(None, "no replicas are placed in this member")
+        if fleet is None or own is None:
+            return None
+        if self._member not in fleet.order:
+            return Wish(None, "the member is not in the placement")
         fleet = replace(fleet, states={**fleet.states, self._member: own})
         return wish(self._member, fleet, settled=self._is_settled(source, now))
 
     def _is_settled(self, source: Source, now: float) -> bool:
-        """Whether the engine has acknowledged the limits, and has had the time to follow them."""
+        """Whether the engine has acknowledged the limits and has had the time to follow them, and
+        the states are newer than that."""
+        if source.applied != source.limits:
+            self._acknowledged.pop(source.key, None)
+            return False
         limit = source.limits.get(self._member)
-        seen, since = self._limits.get(source.key, (limit, now))
-        if seen != limit:
+        known, since = self._acknowledged.get(source.key, (limit, now))
+        if known != limit:
             since = now
-        self._limits[source.key] = (limit, since)
-        return source.applied == source.limits and now - since >= _SETTLE_SECONDS
+        self._acknowledged[source.key] = (limit, since)
+        return min(now, self._states.looked) - since >= _SETTLE_SECONDS
 
-    def _apply(self, source: Source, limits: dict[str, int], wanted: Wish | None) -> None:
+    async def _apply(self, source: Source, limits: dict[str, int], wanted: Wish | None) -> None:
         """Sets the member's own limit. A lower one must be wanted for a while, and is never below
-        what is bound at this moment."""
+        what the API server says is bound at this moment."""
         now = limits.get(self._member)
-        if wanted is None or wanted.limit is None or now is None or wanted.limit >= now:
+        if wanted is None or wanted.limit is None or (now is not None and wanted.limit >= now):
             self._lowering.pop(source.key, None)
             if wanted is not None and wanted.limit is None:
                 limits.pop(self._member, None)
             elif wanted is not None and wanted.limit is not None:
                 limits[self._member] = wanted.limit
             return
+        if now is None:
+            limits[self._member] = max(wanted.limit, await self._bound(source))
+            return
         lowering = self._lowering.setdefault(source.key, _Lowering(wanted.limit, self._clock()))
         lowering.limit = max(lowering.limit, wanted.limit)
         if self._clock() - lowering.since >= _LOWER_SECONDS:
-            bound = self._states.view.bound_now(source.key)
-            limits[self._member] = min(now, max(lowering.limit, bound))
+            limits[self._member] = min(now, max(lowering.limit, await self._bound(source)))
             del self._lowering[source.key]
+
+    async def _bound(self, source: Source) -> int:
+        """The workload's bound pods, read from the API server: a watch may be slow."""
+        deployed = self._states.view.deployed(source.key)
+        if deployed is None:
+            return 0
+        selector = ",".join(f"{key}={value}" for key, value in sorted(deployed.selector.items()))
+        path = f"/api/v1/namespaces/{source.namespace}/pods"
+        pods = await list_all(self._own, path, pod_of, {"labelSelector": selector})
+        return sum(bool(pod.node and not pod.terminating and not pod.finished) for pod in pods)
 
     async def _write(self, source: Source, limits: dict[str, int], wanted: Wish | None) -> None:
         body = {
             "metadata": {
                 "resourceVersion": source.version,
-                "annotations": {MIGRATION: with_limits(limits)},
+                "annotations": {MIGRATION: with_limits(limits, source.migration)},
             }
         }
         path = f"/apis/apps/v1/namespaces/{source.namespace}/deployments/{source.name}"

@@ -27,6 +27,7 @@ _SURE_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
 _REQUEST_SECONDS = 5.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 5.0
+_CONFLICT = 409
 
 _log = logging.getLogger(__name__)
 
@@ -70,8 +71,12 @@ class Presence:
     async def run(self) -> None:
         """Takes the Lease and renews it. Raises RefusedError; else it never returns."""
         backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT, self._random)
+        is_outdated = False
         while not self._is_ending:
             try:
+                if is_outdated:
+                    await self._read_again()
+                    is_outdated = False
                 if self._renewed is None:
                     await self._take()
                 else:
@@ -79,9 +84,7 @@ class Presence:
                 backoff.reset()
                 await asyncio.sleep(_RENEW_SECONDS)
             except (ApiError, NoAnswerError) as error:
-                if isinstance(error, ApiError) and error.status == 409:
-                    await self._read_again()
-                    continue
+                is_outdated = isinstance(error, ApiError) and error.status == _CONFLICT
                 _log.warning("lease not renewed", extra={"lease": self._name, "reason": str(error)})
                 await asyncio.sleep(backoff.next())
         await asyncio.Event().wait()  # the process ends

@@ -41,6 +41,8 @@ class States:
         """Why the states may be old, or ""."""
         self.changes = 0
         """Grows with every change of the states or the trouble."""
+        self.looked = -inf
+        """When the newest states were looked at, by the clock."""
         self.view = view
         self._ready = ready
         self._news = news
@@ -60,12 +62,17 @@ class States:
         # Without the seconds, which change all the time.
         trouble = (self._ready.obstacle() or "").partition(" for ")[0]
         found = self.states
+        if not trouble and not self._ready.is_current():
+            return  # a watch begins anew: for a moment some of the objects may be older than others
+        looked = self._clock()
         if not trouble:
             found = {}
             for index, state in enumerate(self.view.states()):
                 found[state.key] = state
                 if index % _SLICE == _SLICE - 1:
                     await asyncio.sleep(0)
+        if not trouble:
+            self.looked = looked
         if (found, trouble) != (self.states, self.trouble):
             self.states, self.trouble = found, trouble
             self.changes += 1

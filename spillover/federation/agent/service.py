@@ -4,7 +4,8 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 
@@ -42,7 +43,11 @@ async def run(settings: Settings) -> int:
         )
         hub_view, news = HubView(settings.member), Signal()
         own = member_watches(member, view, settings.namespace, chance, clock)
-        others = hub_watches(hub, hub_view, news.notify, settings.hub_namespace, chance, clock)
+        hub_changed = partial(_both, view.changed, news.notify)
+        others = hub_watches(
+            hub, hub_view, view.templates, hub_changed, settings.hub_namespace, chance, clock
+        )
+        hub_ready = Readiness(others)
         states = States(view, Readiness(own), news, clock)
         presence = Presence(
             hub,
@@ -85,8 +90,10 @@ async def run(settings: Settings) -> int:
         if settings.mode == "limit":
             limiter = Limiter(
                 hub,
+                member,
                 settings.member,
                 hub_view,
+                lambda: hub_ready.obstacle() is None,
                 states,
                 news,
                 presence,
@@ -96,6 +103,11 @@ async def run(settings: Settings) -> int:
             )
             tasks["limit"] = limiter.run()
         return await run_together(tasks, before_end=presence.release)
+
+
+def _both(one: Callable[[], None], other: Callable[[], None]) -> None:
+    one()
+    other()
 
 
 def main(arguments: Sequence[str]) -> int:

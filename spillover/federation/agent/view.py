@@ -33,9 +33,12 @@ class MemberView:
         """By uid."""
         self.capacities: dict[str, Capacity] = {}
         """By the node's name."""
+        self.templates: dict[str, Deployed] = {}
+        """The hub's workloads by namespace/name, as they would be here."""
         self.growth: dict[PolicyKey, Mapping[str, float]] = {}
         """The sizes that policies declare, by unit."""
         self._is_changed = True
+        self._last: dict[str, WorkloadState] = {}
         cluster.dirty.begin((), ())
 
     def changed(self) -> None:
@@ -57,41 +60,57 @@ class MemberView:
         self._is_changed = False
         return is_changed
 
-    def bound_now(self, key: str) -> int:
-        """The workload's bound pods at this moment."""
-        return sum(
-            bool(pod.node and not pod.terminating and not pod.finished)
-            for deployed in self.deployments.values()
-            if deployed.key == key
-            for pod in self.cluster.pods_of(deployed.namespace)
-            if self._deployment_of(pod) == deployed.uid
-        )
+    def deployed(self, key: str) -> Deployed | None:
+        """The workload's Deployment here."""
+        return next((each for each in self.deployments.values() if each.key == key), None)
 
     def states(self) -> Iterator[WorkloadState]:
         """The state of each workload, in the order of their keys. Yields each when it is known.
-        Workloads under one policy share its room."""
+        Workloads under one policy share its room. A workload of the hub without a Deployment here
+        has a state too: the engine may place it here."""
         nodes = self._nodes()
-        failing = self._scheduler.look(filter(self._is_ours, self.cluster.pods()))
         pods = self._pods_of_deployments()
-        shaped = {uid: _as_now(each, pods.get(uid, ())) for uid, each in self.deployments.items()}
-        under = {uid: self.cluster.policy_of(each.shape.pod) for uid, each in shaped.items()}
+        uids = {pod.uid for own in pods.values() for pod in own}
+        failing = self._scheduler.look(filter(self._is_ours, self.cluster.pods()), uids)
+        on_trial = self._scheduler.is_on_trial()
+        here = {each.key: each for each in self.deployments.values()}
+        away = {key: replace(each, replicas=0) for key, each in self.templates.items()}
+        shaped = {
+            key: _as_now(each, pods.get(each.uid, ())) for key, each in {**away, **here}.items()
+        }
+        under = {key: self.cluster.policy_of(each.shape.pod) for key, each in shaped.items()}
         needs: dict[object, dict[str, int]] = {}
-        for uid, policy in under.items():
+        for key, policy in under.items():
             if isinstance(policy, Policy):
-                waiting = sum(map(_waits, pods.get(uid, ())))
-                needs.setdefault(_sharing(policy, shaped[uid]), {})[shaped[uid].key] = waiting
-        for deployed in sorted(shaped.values(), key=lambda each: each.key):
-            policy, own = under[deployed.uid], pods.get(deployed.uid, ())
+                waiting = sum(map(_waits, pods.get(shaped[key].uid, ())))
+                needs.setdefault(_sharing(policy, shaped[key]), {})[key] = waiting
+        states: dict[str, WorkloadState] = {}
+        for key in sorted(shaped):
+            deployed, policy = shaped[key], under[key]
+            if key in self._last and self.cluster.edits.is_pending(deployed.namespace):
+                states[key] = self._last[key]  # the counts are being made anew
+                yield states[key]
+                continue
             found: list[UnitRoom] = []
             room, bounded = 0, False
             if isinstance(policy, Policy):
                 growth = self.growth.get(policy.key, {})
                 found = rooms(deployed.shape, policy, growth, self.cluster, nodes)
-                room = shared(total(found), needs[_sharing(policy, deployed)])[deployed.key]
+                room = shared(total(found), needs[_sharing(policy, deployed)])[key]
                 bounded = is_bounded(policy, growth)
-            yield workload_state(
-                deployed, own, found, room, self.cluster, nodes, bounded=bounded, failing=failing
+            states[key] = workload_state(
+                deployed,
+                pods.get(deployed.uid, ()),
+                found,
+                room,
+                self.cluster,
+                nodes,
+                bounded=bounded,
+                failing=failing,
+                on_trial=on_trial,
             )
+            yield states[key]
+        self._last = states
 
     def _is_ours(self, pod: Pod) -> bool:
         is_live = not (pod.finished or pod.terminating or pod.unreadable or pod.has_given_node)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
+from math import inf
 from random import Random
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -150,12 +151,14 @@ def member_watches(
 def hub_watches(
     session: ApiSession,
     view: HubView,
+    templates: dict[str, Deployed],
     changed: Callable[[], None],
     namespace: str,
     random: Random,
     clock: Callable[[], float],
 ) -> tuple[Reflector[Any], ...]:
-    """The watches of the hub. `namespace` is where the agents' Leases are."""
+    """The watches of the hub. `templates` are filled with its workloads. `namespace` is where the
+    agents' Leases are."""
 
     def watch(path: str, decode: Any, sink: Any, **options: Any) -> Reflector[Any]:  # noqa: ANN401 - of any object
         return Reflector(session, path, decode, sink, random, clock, **options)
@@ -166,6 +169,14 @@ def hub_watches(
             source,
             DictSink[Source, str, Source](
                 view.sources, lambda each: (each.key, each), _key_of, changed
+            ),
+            select={"labelSelector": POLICY_LABEL},
+        ),
+        watch(
+            "/apis/apps/v1/deployments",
+            deployed,
+            DictSink[Deployed, str, Deployed](
+                templates, lambda each: (each.key, each), _key_of, changed
             ),
             select={"labelSelector": POLICY_LABEL},
         ),
@@ -187,9 +198,7 @@ def hub_watches(
         watch(
             f"/apis/{GROUP}/v1alpha1/federatedclusters",
             is_placed_in,
-            DictSink[tuple[str, bool], str, bool](
-                view.clusters, lambda each: each, _name_of, changed
-            ),
+            ClusterSink(view, clock),
         ),
         watch(
             f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",
@@ -198,6 +207,34 @@ def hub_watches(
             limits=Limits(silence=_LEASE_SILENCE_SECONDS, longest_wait=1.0),
         ),
     )
+
+
+class ClusterSink:
+    """Notes since when the engine places pods in each cluster, or does not."""
+
+    def __init__(self, view: HubView, clock: Callable[[], float]) -> None:
+        self._clusters = view.clusters
+        self._clock = clock
+
+    def put(self, item: tuple[str, bool]) -> None:
+        name, is_placed = item
+        known = self._clusters.get(name)
+        if known is None:
+            # It may have been so for long.
+            self._clusters[name] = (is_placed, -inf)
+        elif known[0] != is_placed:
+            self._clusters[name] = (is_placed, self._clock())
+
+    def drop(self, item: tuple[str, bool]) -> None:
+        self._clusters.pop(item[0], None)
+
+    def keep(self, items: list[tuple[str, bool]], version: int) -> None:  # noqa: ARG002 - a Sink's
+        listed = {name for name, _ in items}
+        for name in self._clusters.keys() - listed:
+            del self._clusters[name]
+
+    def unreadable(self, found: Unreadable) -> None:
+        self._clusters.pop(found.identity.name, None)
 
 
 class LeaseSink:
