@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from federation.fleet import Fleet
+from federation.fleet import VKE1, VKE2, Fleet
 from harness.client import Client
 from harness.cluster import AGENTS
 from harness.containers import Container
@@ -18,6 +18,27 @@ Object = dict[str, Any]
 OVERLAY = ROOT / "manifests" / "overlays" / "federation-kubeadmiral"
 _NUMBER = 100
 """Of the agent's address among those of its member."""
+
+
+DEAD_SECONDS, REST_SECONDS = 20, 20
+"""Of the agents that limit."""
+
+
+@contextmanager
+def limiting_agents(fleet: Fleet) -> Iterator[dict[str, Container]]:
+    """Agents in the mode limit. The policies say that the last units of the VKE clusters do not
+    grow."""
+    for member in (VKE1, VKE2):
+        fleet.declare_size(member, "*=2")
+    times = (
+        f"--dead-after-seconds={DEAD_SECONDS}",
+        f"--scheduler-rest-seconds={REST_SECONDS}",
+        "--event-after-seconds=1",
+    )
+    with agents(fleet, "limit", *times) as found:
+        yield found
+    for member in (VKE1, VKE2):
+        fleet.declare_size(member, None)
 
 
 @contextmanager

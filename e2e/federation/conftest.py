@@ -5,7 +5,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from federation.agents import limiting_agents
 from federation.fleet import NAMESPACE, WORKLOAD, Fleet, fleet
+from harness.containers import Container
 from harness.watch import Watch
 
 
@@ -13,6 +15,13 @@ from harness.watch import Watch
 def members_and_hub(cluster_name: str) -> Iterator[Fleet]:
     """The clusters, without the engine."""
     with fleet(cluster_name) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def limiting(members_and_hub: Fleet) -> Iterator[dict[str, Container]]:
+    """Agents in the mode limit, by member."""
+    with limiting_agents(members_and_hub) as found:
         yield found
 
 

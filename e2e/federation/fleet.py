@@ -53,11 +53,11 @@ class Fleet:
                 three_tiers(_DIALECTS[name], NAMESPACE, WORKLOAD, virtual_max=most)
             )
 
-    def declare_growth(self, name: str, growth: str | None) -> None:
-        """How many more nodes the units of the member's policy get."""
+    def declare_size(self, name: str, size: str | None) -> None:
+        """How many pods the units of the member's policy hold when all nodes are there."""
         self.members[name].kubectl(
             "annotate", f"resourcepolicies.{_DIALECTS[name]}", WORKLOAD, "--overwrite",
-            f"{GROWS_TO_ANNOTATION}={growth}" if growth is not None else f"{GROWS_TO_ANNOTATION}-",
+            f"{GROWS_TO_ANNOTATION}={size}" if size is not None else f"{GROWS_TO_ANNOTATION}-",
         )  # fmt: skip
 
 

@@ -125,16 +125,8 @@ def _shares(
 ) -> tuple[dict[str, int], dict[str, int]]:
     """The minimum for each cluster, then the rest by weight, rounded up, until nothing is left or
     every cluster is full. Also what each cluster would get beyond its estimated capacity."""
-    plan: dict[str, int] = {}
-    overflow: dict[str, int] = {}
-    left = total
-    for cluster, preference in order:
-        least = min(preference.min, left, now.limited.get(cluster, left))
-        fits = min(least, now.estimated.get(cluster, least))
-        if fits < least:
-            overflow[cluster] = least - fits
-        plan[cluster] = fits
-        left -= fits
+    plan, overflow = _minima(order, total, now)
+    left = total - sum(plan.values())
     still = list(order)
     while left > 0 and still and sum(each.weight for _, each in still) > 0:
         weights, share, given = sum(each.weight for _, each in still), left, False
@@ -158,6 +150,23 @@ def _shares(
         still = following
         if not given:
             break
+    return plan, overflow
+
+
+def _minima(
+    order: Sequence[tuple[str, Preference]], total: int, now: Situation
+) -> tuple[dict[str, int], dict[str, int]]:
+    """The minimum for each cluster, as far as the replicas and the capacities go."""
+    plan: dict[str, int] = {}
+    overflow: dict[str, int] = {}
+    left = total
+    for cluster, preference in order:
+        least = min(preference.min, left, now.limited.get(cluster, left))
+        fits = min(least, now.estimated.get(cluster, least))
+        if fits < least:
+            overflow[cluster] = least - fits
+        plan[cluster] = fits
+        left -= fits
     return plan, overflow
 
 
@@ -229,16 +238,8 @@ def _is_frozen(policy: Policy, now: Situation) -> bool:
 def _filled(
     order: Sequence[tuple[str, Preference]], total: int, now: Situation
 ) -> tuple[dict[str, int], dict[str, int]]:
-    plan: dict[str, int] = {}
-    overflow: dict[str, int] = {}
-    left = total
-    for cluster, preference in order:
-        least = min(preference.min, left, now.limited.get(cluster, left))
-        fits = min(least, now.estimated.get(cluster, least))
-        if fits < least:
-            overflow[cluster] = least - fits
-        plan[cluster] = fits
-        left -= fits
+    plan, overflow = _minima(order, total, now)
+    left = total - sum(plan.values())
     for cluster, preference in order:
         most = plan[cluster] + left
         bounds = [each for each in (preference.max, now.limited.get(cluster)) if each is not None]

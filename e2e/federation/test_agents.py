@@ -7,7 +7,7 @@ from signal import SIGCONT, SIGSTOP
 import pytest
 
 from federation import objects
-from federation.agents import agents
+from federation.agents import REST_SECONDS
 from federation.fleet import (
     ACK1,
     MEMBERS,
@@ -27,20 +27,7 @@ from harness.scenes import node
 from harness.watch import Watch, is_live, node_of
 
 SECONDS = 5.0
-REST_SECONDS = 20
 FULL = "2/2/2 2/2/2 2/2/4"
-
-
-@pytest.fixture(scope="module")
-def limiting(members_and_hub: Fleet) -> Iterator[dict[str, Container]]:
-    """Agents, and policies that say that the VKE clusters' last units do not grow."""
-    fleet = members_and_hub
-    for member in (VKE1, VKE2):
-        fleet.declare_growth(member, "*=2")
-    with agents(fleet, "limit", f"--scheduler-rest-seconds={REST_SECONDS}") as found:
-        yield found
-    for member in (VKE1, VKE2):
-        fleet.declare_growth(member, None)
 
 
 @pytest.fixture

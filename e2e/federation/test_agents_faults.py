@@ -15,7 +15,7 @@ from signal import SIGCONT, SIGKILL, SIGSTOP
 import pytest
 
 from federation import objects
-from federation.agents import agents, hub_kubeconfig
+from federation.agents import DEAD_SECONDS, hub_kubeconfig
 from federation.fleet import (
     MEMBERS,
     NAMESPACE,
@@ -38,23 +38,12 @@ from spillover.federation.kubeadmiral import is_valid, limits_of
 
 LIMITS = {VKE1: 6, VKE2: 6}
 FULL = "2/2/2 2/2/2 2/2/4"
-DEAD_SECONDS = 20
 BY_HAND = '{"replicasMigrations":[{"cluster":"vke-poc1","limitedCapacity":3}]}'
 INVALID = (
     "{",
     BY_HAND.replace("]", ',{"cluster":"vke-poc1","limitedCapacity":6}]'),
     '{"replicasMigrations":[{"cluster":"vke-poc2","limitedCapacity":-1}]}',
 )
-
-
-@pytest.fixture(scope="module")
-def limiting(members_and_hub: Fleet) -> Iterator[dict[str, Container]]:
-    for member in (VKE1, VKE2):
-        members_and_hub.declare_growth(member, "*=2")
-    with agents(members_and_hub, "limit", f"--dead-after-seconds={DEAD_SECONDS}") as found:
-        yield found
-    for member in (VKE1, VKE2):
-        members_and_hub.declare_growth(member, None)
 
 
 @pytest.fixture

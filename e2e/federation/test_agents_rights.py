@@ -2,13 +2,12 @@
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from federation import objects
-from federation.agents import agents, hub_kubeconfig, rendered
+from federation.agents import hub_kubeconfig, rendered
 from federation.fleet import (
     MEMBERS,
     NAMESPACE,
@@ -35,16 +34,6 @@ from spillover.kube.session import JSON, MERGE_PATCH, ApiError, ApiSession
 
 GROUP = f"system:serviceaccounts:{AGENTS}"
 AGENT = "spillover-agent"
-
-
-@pytest.fixture(scope="module")
-def limiting(members_and_hub: Fleet) -> Iterator[dict[str, Container]]:
-    for member in (VKE1, VKE2):
-        members_and_hub.declare_growth(member, "*=2")
-    with agents(members_and_hub, "limit", "--event-after-seconds=1") as found:
-        yield found
-    for member in (VKE1, VKE2):
-        members_and_hub.declare_growth(member, None)
 
 
 def of_hub(user: Object) -> str:

@@ -77,7 +77,7 @@ def test_each_trap_is_found_and_nothing_on_a_healthy_fleet(
         each["preferences"]["maxReplicas"] = 3
     with applied(fleet, few):
         assert check(fleet) == ["placements-below-replicas"]
-    fleet.declare_growth(VKE1, "*=2")
+    fleet.declare_size(VKE1, "*=2")
     try:
         assert check(fleet) == ["fixed-capacity-without-maximum"]
         text = spillover(
@@ -87,7 +87,7 @@ def test_each_trap_is_found_and_nothing_on_a_healthy_fleet(
         assert f"{VKE1} can hold 6 replicas of {NAMESPACE}/{WORKLOAD}" in text
         assert "maxReplicas: 6" in text
     finally:
-        fleet.declare_growth(VKE1, None)
+        fleet.declare_size(VKE1, None)
     assert check(fleet, f"--member=hub={fleet.hub.kubeconfig}") == ["member-without-spillover"]
     old = tmp_path / "hpa.yaml"
     old.write_text(yaml.safe_dump(autoscaler("autoscaling/v2beta2")))
