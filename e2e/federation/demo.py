@@ -55,7 +55,8 @@ def demo() -> int:
         found.hub.apply(workload(_STEPS[0][0], "by-weight", "annotations"))
         console.print(
             "\nWeights 40, 40 and 20. Each cluster: 2 prepaid GPUs, then a virtual node, at most 2"
-            "\npods there, then pay-as-you-go GPUs: 2 in each VKE cluster, 10 in ACK.\n"
+            "\npods there, then pay-as-you-go GPUs: 2 in each VKE cluster, 10 in ACK.\n",
+            soft_wrap=True,
         )
         stack.enter_context(Running(found))
         for replicas, most, state, moral in _STEPS:
@@ -64,7 +65,7 @@ def demo() -> int:
             title = f"kubectl scale deployment {WORKLOAD} --replicas={replicas}"
             with _shown(console, title, pods) as show:
                 _settle(pods, state, show)
-            console.print(f"[green]{moral}[/green]\n")
+            console.print(f"[green]{moral}[/green]\n", soft_wrap=True)
             if console.is_terminal:
                 time.sleep(_LOOK_SECONDS)
     console.print("The clusters are gone. A fleet of your own: docs/federation.md", markup=False)
