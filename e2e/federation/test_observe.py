@@ -14,27 +14,12 @@ from federation.fleet import (
     workload,
 )
 from federation.states import until
+from federation.tables import PRIORITIES, WEIGHTS, Table
 from harness.watch import Watch, is_live
 
 SETTLE_SECONDS = 30.0
 LATER_SECONDS = 60.0
 """The threshold, and the engine's ten seconds for each hop."""
-
-WEIGHTS = (
-    ("10", 10, 2, ("2/2/0 2/2/0 2/0/0",)),
-    ("15", 15, 2, ("2/2/2 2/2/2 2/1/0",)),
-    ("20", 20, 2, ("2/2/2+2 2/2/2+2 2/2/0", "2/2/2+2 2/2/2+2 2/2/4")),
-    ("20, max 4", 20, 4, ("2/4/2 2/4/2 2/2/0",)),
-    ("10 again", 10, 4, ("2/2/0 2/2/0 2/0/0",)),
-)
-PRIORITIES = (
-    ("10", 10, 2, ("2/2/2 2/0/0 2/0/0",)),
-    ("14", 14, 2, ("2/2/2+4 2/0/0 2/0/0", "2/2/2+4 2/2/2 2/0/0")),
-    ("20", 20, 2, ("2/2/2+10 2/2/2+6 2/0/0", "2/2/2+10 2/2/2+6 2/2/4")),
-    ("20, max 4", 20, 4, ("2/4/2+8 2/4/2+2 2/2/0",)),
-    ("10 again", 10, 4, ("2/4/0 2/0/0 2/0/0",)),
-)
-"""Replicas, the virtual units' maximum in both VKE clusters, and the states that follow."""
 
 
 @pytest.mark.timeout(1200)
@@ -45,7 +30,7 @@ def test_the_vendors_table(
     members_and_hub: Fleet,
     pods: dict[str, Watch],
     packs: bool,
-    table: tuple[tuple[str, int, int, tuple[str, ...]], ...],
+    table: Table,
 ) -> None:
     fleet = members_and_hub
     name = "by-priority" if packs else "by-weight"

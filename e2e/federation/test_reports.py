@@ -18,6 +18,7 @@ from federation.fleet import (
     workload,
 )
 from federation.states import until
+from federation.tables import PRIORITIES, WEIGHTS, Table
 from harness.client import Object
 from harness.containers import Container
 from harness.explaining import spillover
@@ -25,11 +26,6 @@ from harness.watch import Watch, is_live, node_of, scheduled_condition
 
 EVENT_SECONDS = 4
 _PREFIXES = ("prepaid-", "virtual-", "postpaid-")
-_STEPS = (
-    (10, 2, "2/2/0 2/2/0 2/0/0"),
-    (20, 2, "2/2/2+2 2/2/2+2 2/2/4"),
-    (20, 4, "2/4/2 2/4/2 2/2/0"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -39,26 +35,34 @@ def reporting(members_and_hub: Fleet) -> Iterator[dict[str, Container]]:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("packs", "table"), [(False, WEIGHTS), (True, PRIORITIES)], ids=["weights", "priorities"]
+)
 def test_the_hub_shows_each_step(
-    members_and_hub: Fleet, reporting: dict[str, Container], pods: dict[str, Watch]
+    members_and_hub: Fleet,
+    reporting: dict[str, Container],
+    pods: dict[str, Watch],
+    packs: bool,
+    table: Table,
 ) -> None:
     fleet = members_and_hub
     assert set(reporting) == set(MEMBERS)
     fleet.set_virtual_max(2, *MEMBERS)
-    fleet.hub.apply(propagation("reported"), override("annotations"))
-    fleet.hub.apply(workload(10, "reported", "annotations"))
+    fleet.hub.apply(propagation("reported", packs=packs), override("annotations"))
+    fleet.hub.apply(workload(table[0][1], "reported", "annotations"))
     with Running(fleet):
-        for replicas, most, state in _STEPS:
+        for step, replicas, most, states in table:
             fleet.set_virtual_max(most, *MEMBERS[:2])
             fleet.scale(replicas)
-            until(pods, state, 60, state)
+            until(pods, states[-1], 60, step)
             deadline = time.monotonic() + 10
             while (shown := rows(fleet)) != (there := counted(pods)):
-                assert time.monotonic() < deadline, (shown, there)
+                assert time.monotonic() < deadline, (step, shown, there)
                 time.sleep(0.2)
-            if "+" in state:
-                check_reasons(fleet)
-        check_event(fleet, pods)
+            if "+" in states[-1]:
+                check_reasons(fleet, most)
+        if not packs:
+            check_event(fleet, pods)
 
 
 def rows(fleet: Fleet) -> dict[str, list[int]]:
@@ -89,14 +93,14 @@ def counted(pods: dict[str, Watch]) -> dict[str, list[int]]:
     return found
 
 
-def check_reasons(fleet: Fleet) -> None:
+def check_reasons(fleet: Fleet, most: int) -> None:
     for row in status(fleet):
         if row["unschedulable"]:
-            assert "eci is at its max of 2" in row["next"], row
+            assert f"eci is at its max of {most}" in row["next"], row
             assert "ack-poc" in row["next"], row
     table = spillover(fleet.hub, "federation", "status")
     assert table.split()[:3] == ["WORKLOAD", "MEMBER", "REPLICAS"]
-    assert "2 since " in table
+    assert " since " in table
 
 
 def check_event(fleet: Fleet, pods: dict[str, Watch]) -> None:
