@@ -98,6 +98,18 @@ class DictSink(Generic[T, K, V]):
             self._changed()
 
 
+def _watch(
+    session: ApiSession,
+    random: Random,
+    clock: Callable[[], float],
+    path: str,
+    decode: Any,  # noqa: ANN401 - of any object
+    sink: Any,  # noqa: ANN401
+    **options: Any,  # noqa: ANN401
+) -> Reflector[Any]:
+    return Reflector(session, path, decode, sink, random, clock, **options)
+
+
 def member_watches(
     session: ApiSession,
     view: MemberView,
@@ -107,9 +119,7 @@ def member_watches(
 ) -> tuple[Reflector[Any], ...]:
     """The watches of the member's API server. `namespace` is Spillover's own there."""
 
-    def watch(path: str, decode: Any, sink: Any, **options: Any) -> Reflector[Any]:  # noqa: ANN401 - of any object
-        return Reflector(session, path, decode, sink, random, clock, **options)
-
+    watch = partial(_watch, session, random, clock)
     return (
         *reflectors(session, view.cluster, NoStatuses(), namespace, random, clock),
         watch(
@@ -160,9 +170,7 @@ def hub_watches(
     """The watches of the hub. `templates` are filled with its workloads. `namespace` is where the
     agents' Leases are."""
 
-    def watch(path: str, decode: Any, sink: Any, **options: Any) -> Reflector[Any]:  # noqa: ANN401 - of any object
-        return Reflector(session, path, decode, sink, random, clock, **options)
-
+    watch = partial(_watch, session, random, clock)
     return (
         watch(
             "/apis/apps/v1/deployments",
