@@ -139,6 +139,12 @@ def test_an_api_server_is_away(
     assert writes(sources, begun) == 0
 
 
+def migration(sources: Watch) -> str:
+    """The annotation as it is."""
+    (source,) = sources.objects.values()
+    return objects.annotations(source)[objects.MIGRATION]
+
+
 def renewed_lately(fleet: Fleet) -> bool:
     leases = fleet.hub.items("leases", "-n", "spillover-agents")
     return all(each["spec"]["holderIdentity"] for each in leases) and len(leases) == len(MEMBERS)
@@ -213,6 +219,12 @@ def test_the_limit_of_a_dead_agent_is_removed(
         )
     sources.wait_for(has_limits, 60, "the limits are back")
     with limiting[VKE2].held_down():
+        own = json.dumps({**json.loads(migration(sources)), "workloadMigrations": []})
+        members_and_hub.hub.kubectl(
+            "annotate", "deployment", WORKLOAD, "--overwrite", f"{objects.MIGRATION}={own}"
+        )
         told = spillover(members_and_hub.hub, "federation", "gc", f"--member={VKE2}")
         assert told == f"Deployment {NAMESPACE}/{WORKLOAD}: {VKE2}\n"
+        sources.wait_for(lambda _: '"workloadMigrations":[]' in migration(sources), 10, "the rest")
+        assert limits_of(migration(sources)) == {VKE1: 6}
     sources.wait_for(has_limits, 60, "the limits are back")

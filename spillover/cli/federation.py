@@ -219,11 +219,12 @@ async def _without_limits(hub: ApiSession, source: Object, members: Sequence[str
     )
     for _ in range(_TRIES):
         metadata = source["metadata"]
-        before = limits_of((metadata.get("annotations") or {}).get(MIGRATION))
+        text = (metadata.get("annotations") or {}).get(MIGRATION)
+        before = limits_of(text)
         after = {name: most for name, most in before.items() if name not in members}
         if after == before:
             return []
-        notes = {MIGRATION: with_limits(after)}
+        notes = {MIGRATION: with_limits(after, text)}
         body = {"metadata": {"resourceVersion": metadata["resourceVersion"], "annotations": notes}}
         try:
             await hub.request("PATCH", path, body=body, content_type=MERGE_PATCH)

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from spillover.federation.agent.leases import LEASE_SECONDS, PREFIX, agent_lease
+from spillover.federation.agent.leases import LEASE_SECONDS, PREFIX, AgentLease, agent_lease
 from spillover.kube.backoff import Backoff
 from spillover.kube.session import ApiError, ApiSession, NoAnswerError
 
@@ -123,7 +123,7 @@ class Presence:
             raise RefusedError(f"another agent has taken the Lease {self._name}: {found.holder}")
         self._version = str(found.version) if found is not None else ""
 
-    async def _read(self) -> Any:  # noqa: ANN401 - an AgentLease or None
+    async def _read(self) -> AgentLease | None:
         try:
             path = f"{self._collection}/{self._name}"
             return agent_lease(await self._session.request("GET", path, seconds=_REQUEST_SECONDS))
