@@ -117,6 +117,15 @@ QUANTITIES = Recipe(
     linker_flags="-s -w",
     sources=(TOOLS / "quantities" / "main.go",),
 )
+PASSTHROUGH = Recipe(
+    name="passthrough",
+    title="the least extender",
+    takes="about 1 minute",
+    module=TOOLS,
+    packages={"passthrough": "spillover.dev/e2e/tools/passthrough"},
+    linker_flags="-s -w",
+    sources=(TOOLS / "passthrough" / "main.go",),
+)
 ALL = (CONTROL_PLANE, NODE, MONITORING, KIND, QUANTITIES)
 """What a whole run of the tests needs."""
 
@@ -158,6 +167,11 @@ def kind_tools() -> Programs:
 def quantities() -> Programs:
     """What asks apimachinery about quantities, likewise."""
     return built(QUANTITIES)[0]
+
+
+def passthrough() -> Programs:
+    """The extender that benchmarks compare with, likewise."""
+    return built(PASSTHROUGH)[0]
 
 
 def built(*recipes: Recipe) -> list[Programs]:

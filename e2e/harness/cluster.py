@@ -40,6 +40,9 @@ _KWOK_ARGUMENTS = (
     # Only nodes that say so are kwok's: others stay as they are, for instance not ready.
     "kwok-controller=manage-all-nodes=false",
     "kwok-controller=manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+    # Who loses a Lease ends, and nothing would start these again after a silence of the API server.
+    "kube-controller-manager=leader-elect=false",
+    "kube-scheduler=leader-elect=false",
 )
 _AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",

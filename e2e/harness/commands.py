@@ -42,7 +42,7 @@ _SCALED = ("scheduler", "webhook")
 def main(arguments: list[str]) -> int:
     """Runs one command. Returns the exit status."""
     options, rest = _parser().parse_known_args(arguments)
-    if rest and options.command not in ("test", "kubectl", "explain"):
+    if rest and options.command not in ("test", "kubectl", "explain", "bench"):
         _parser().error(f"unrecognized arguments: {' '.join(rest)}")
     run: Callable[[argparse.Namespace, list[str]], int] = options.run
     signal.signal(signal.SIGTERM, _interrupt)  # like Ctrl-C: what is half done is undone
@@ -132,7 +132,12 @@ def _parser() -> argparse.ArgumentParser:
     add("lint", _lint, "ruff, mypy and import-linter")
     add("generate", _generate, "write the CRDs from spillover/api")
     add("build", _build, "build all programs that the tests need (others do when they are missing)")
-    add("bench", _bench, "benchmarks")
+    bench = add(
+        "bench", _bench, "benchmarks: ./dev bench [NAME [its arguments]]; all without a name"
+    )
+    names = [file.stem for file in _benchmarks()]
+    bench.add_argument("benchmark", nargs="?", choices=names, metavar="NAME", help=", ".join(names))
+    bench.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGS")
     return parser
 
 
@@ -302,10 +307,15 @@ def _build(_: argparse.Namespace, __: list[str]) -> int:
     return 0
 
 
-def _bench(_: argparse.Namespace, __: list[str]) -> int:
-    files = sorted((ROOT / "bench").glob("*.py"))
-    results = [subprocess.run([sys.executable, file], check=False) for file in files]
+def _bench(options: argparse.Namespace, rest: list[str]) -> int:
+    wanted = [each for each in _benchmarks() if options.benchmark in (None, each.stem)]
+    arguments = [*rest, *options.arguments]
+    results = [subprocess.run([sys.executable, file, *arguments], check=False) for file in wanted]
     return int(any(result.returncode for result in results))
+
+
+def _benchmarks() -> list[Path]:
+    return sorted((ROOT / "bench").glob("*.py"))
 
 
 def _existing(name: str) -> LocalCluster:

@@ -5,13 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.client import Object
-from harness.cluster import Cluster
+from harness.client import Client, Object
 from harness.stage import Scene
 
 
 def spillover(
-    cluster: Cluster, *arguments: str, kubeconfig: Path | None = None, code: int = 0
+    cluster: Client, *arguments: str, kubeconfig: Path | None = None, code: int = 0
 ) -> str:
     """What the command prints; what it complains of if it is to fail."""
     command = [str(Path(sys.executable).with_name("spillover")), *arguments]

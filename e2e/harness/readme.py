@@ -53,12 +53,13 @@ def follow(
         elif step.text.startswith(_PUSH):
             push(step.text.removeprefix(_PUSH))
         else:
-            _run(step.text, folder, environment)
+            run(step.text, folder, environment)
         followed.append(step.text)
     return followed
 
 
-def _run(line: str, folder: Path, environment: Mapping[str, str]) -> None:
+def run(line: str, folder: Path, environment: Mapping[str, str]) -> None:
+    """One command. Raises ClusterError with what it said when it fails."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     ended = subprocess.run(
         ["bash", "-e", "-c", line],  # noqa: S607 - any bash

@@ -12,12 +12,17 @@ from harness.client import Client, ClusterError, environment
 
 Object = dict[str, Any]
 
+_RESUMING_SECONDS = 400
+"""How long a stream that has ended is opened anew: longer than any test keeps its API server
+silent."""
+_PAUSE_SECONDS = 0.5
+
 
 class Watch:
     """A context manager. Lists `path` and then records every event after it, in order.
 
     `events` holds (type, object) in the order of the API server, `objects` the state after the last
-    of them, by uid."""
+    of them, by uid. A stream that ends is resumed after its last event, so that none is lost."""
 
     def __init__(self, cluster: Client, path: str = "/api/v1/pods") -> None:
         self.events: list[tuple[str, Object]] = []
@@ -26,23 +31,14 @@ class Watch:
         self._path = path
         self._changed = threading.Condition()
         self._broken = ""
+        self._closing = threading.Event()
 
     def __enter__(self) -> Self:
         listed = json.loads(self._cluster.kubectl("get", "--raw", self._path))
         self.objects = {item["metadata"]["uid"]: item for item in listed["items"]}
-        version = listed["metadata"]["resourceVersion"]
-        self._process = subprocess.Popen(
-            [
-                *self._cluster.kubectl_command(),
-                "get",
-                "--raw",
-                f"{self._path}?watch=1&resourceVersion={version}",
-            ],
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._version = listed["metadata"]["resourceVersion"]
+        self._process = self._opened()
+        self._reader = threading.Thread(target=self._run, daemon=True)
         self._reader.start()
         return self
 
@@ -52,11 +48,10 @@ class Watch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._process.terminate()
-        self._process.wait(timeout=10)
+        with self._changed:  # no stream is opened from here on
+            self._closing.set()
+            self._process.terminate()
         self._reader.join(timeout=10)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
 
     def wait_for(
         self, condition: Callable[[list[Object]], bool], seconds: float, what: str
@@ -82,28 +77,60 @@ class Watch:
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{self._path} has not been quiet for {seconds} s")
 
-    def _read(self) -> None:
+    def _opened(self) -> subprocess.Popen[bytes]:
+        """A stream of the events after the last one."""
+        path = f"{self._path}?watch=1&resourceVersion={self._version}"
+        return subprocess.Popen(
+            [*self._cluster.kubectl_command(), "get", "--raw", path],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+
+    def _run(self) -> None:
+        ends = time.monotonic() + _RESUMING_SECONDS
+        while not self._broken:
+            if self._read():
+                ends = time.monotonic() + _RESUMING_SECONDS
+            self._process.kill()
+            self._process.wait(timeout=10)
+            if self._closing.wait(_PAUSE_SECONDS):
+                return
+            with self._changed:
+                if self._closing.is_set():
+                    return
+                if time.monotonic() > ends:
+                    self._broken = "end of stream"
+                self._process = self._process if self._broken else self._opened()
+        with self._changed:
+            self._changed.notify_all()
+
+    def _read(self) -> int:
+        """Takes in the events until the stream ends. Returns how many came."""
         if self._process.stdout is None:
             raise AssertionError("stdout was asked for")
-        for line in self._process.stdout:
-            if not line.endswith(b"\n"):
-                break  # the torn end of a stream
-            event = json.loads(line)
-            with self._changed:
-                if event["type"] == "ERROR":
-                    self._broken = json.dumps(event["object"])
+        count = 0
+        with self._process.stdout as stream:
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    break  # the torn end of a stream
+                event = json.loads(line)
+                with self._changed:
+                    if event["type"] == "ERROR":
+                        self._broken = json.dumps(event["object"])
+                    else:
+                        self._take(event["type"], event["object"])
+                        count += 1
                     self._changed.notify_all()
-                    return
-                self.events.append((event["type"], event["object"]))
-                uid = event["object"]["metadata"]["uid"]
-                if event["type"] == "DELETED":
-                    self.objects.pop(uid, None)
-                else:
-                    self.objects[uid] = event["object"]
-                self._changed.notify_all()
-        with self._changed:
-            self._broken = self._broken or "end of stream"
-            self._changed.notify_all()
+        return count
+
+    def _take(self, kind: str, found: Object) -> None:
+        self.events.append((kind, found))
+        self._version = found["metadata"]["resourceVersion"]
+        if kind == "DELETED":
+            self.objects.pop(found["metadata"]["uid"], None)
+        else:
+            self.objects[found["metadata"]["uid"]] = found
 
 
 def is_live(pod: Object) -> bool:

@@ -6,7 +6,7 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -18,21 +18,12 @@ from harness.demo import EXPECTED, FILES, STEPS, distribution, settled
 from harness.install import NAMESPACE
 from harness.scenes import ACK, deployment, node, pod, policy, virtual_node
 from harness.site import Site
+from harness.waiting import until
 from harness.watch import Watch, is_ready, node_of, scheduling_message
 from spillover.api.quantity import parse_quantity
 
 LEASE_SECONDS = 15
 SCHEDULER = "spillover-scheduler"
-
-
-def until(condition: Callable[[], bool], seconds: float, what: str) -> float:
-    """How many seconds it took."""
-    started = time.monotonic()
-    while not condition():
-        if time.monotonic() - started > seconds:
-            raise TimeoutError(f"not within {seconds} s: {what}")
-        time.sleep(0.1)
-    return time.monotonic() - started
 
 
 def execute(client: Client, name: str, container: str, *words: str) -> str:

@@ -1,0 +1,251 @@
+"""What the extender's caches cost on a large cluster: start, memory, pauses of the event loop, and
+events, on a real API server.
+
+The pauses are the longest times that a request to the extender waits while it lists all pods again,
+beside those when nothing happens.
+
+`python bench/caches.py [--nodes N] [--pods N] [--policies N] [--rounds N]`
+"""
+
+import argparse
+import asyncio
+import http.client
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+from harness import reports, scenes
+from harness.cluster import Cluster, Options, running
+from harness.containers import Container, extender
+from harness.population import at_once
+from harness.proxy import Answer, Fate, Proxy, Request, Treatment
+from harness.proxy import running as proxying
+from harness.waiting import until
+from spillover.kube.credentials import Credentials
+from spillover.kube.session import MERGE_PATCH, ApiSession
+
+NAMESPACE = "caches"
+PORT = 8888
+EVENTS = 5000
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+_SECONDS = 120
+_PING_SECONDS = 0.002
+_UNITS: list[scenes.Object] = [
+    {"resource": "ecs", "nodeSelector": {"pool": "prepaid"}, "max": 8},
+    {"resource": "eci", "max": 5},
+    {"resource": "ecs", "nodeSelector": {"pool": "postpaid"}},
+]
+
+
+def node(number: int) -> scenes.Object:
+    name = f"node-{number:05}.region-a.compute.internal"
+    labels = {f"example.com/label-{n}": f"value-{number % 7}" for n in range(12)}
+    pool = "prepaid" if number % 2 else "postpaid"
+    return scenes.node(name, managed=False, labels={"pool": pool, **labels})
+
+
+def pod(number: int, nodes: int, policies: int) -> scenes.Object:
+    """One of about 3 kB, on a node."""
+    found = scenes.pod(
+        NAMESPACE, f"pod-{number:06}", "nobody", labels={"app": f"app-{number % policies}"}, gpus=1,
+        nodeName=node(number % nodes)["metadata"]["name"],
+    )  # fmt: skip
+    variables = [{"name": f"VARIABLE_{n}", "value": "x" * 40} for n in range(20)]
+    found["spec"]["containers"][0]["env"] = variables
+    return found
+
+
+async def filled(cluster: Cluster, options: argparse.Namespace) -> None:
+    cluster.kubectl("create", "namespace", NAMESPACE)
+    cluster.kubectl("wait", "--for=create", "sa/default", "-n", NAMESPACE, "--timeout=60s")
+    cluster.apply(
+        *(
+            scenes.policy(
+                scenes.ACK, NAMESPACE, f"app-{number}", selector={"app": f"app-{number}"},
+                units=_UNITS,
+            )
+            for number in range(options.policies)
+        )
+    )  # fmt: skip
+    async with ApiSession(Credentials(cluster.kubeconfig)) as session:
+        await at_once(
+            _created(session, "/api/v1/nodes", node(number)) for number in range(options.nodes)
+        )
+        await at_once(
+            _created(session, _PODS, pod(number, options.nodes, options.policies))
+            for number in range(options.pods)
+        )
+
+
+async def _created(session: ApiSession, path: str, body: scenes.Object) -> None:
+    await session.request("POST", path, body=body)
+
+
+async def touched(cluster: Cluster, number: int) -> None:
+    """Changes a label of so many pods."""
+    async with ApiSession(Credentials(cluster.kubeconfig)) as session:
+        await at_once(
+            session_patch(session, f"{_PODS}/pod-{each:06}", str(time.monotonic()))
+            for each in range(number)
+        )
+
+
+async def session_patch(session: ApiSession, path: str, value: str) -> None:
+    body = {"metadata": {"labels": {"touched": value}}}
+    await session.request("PATCH", path, body=body, content_type=MERGE_PATCH)
+
+
+class Pings:
+    """Asks the extender again and again, and keeps how long the longest answer took."""
+
+    def __init__(self, container: Container) -> None:
+        self._address = container.address
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.longest = 0.0
+
+    def _run(self) -> None:
+        connection = http.client.HTTPConnection(self._address, PORT, timeout=30)
+        while not self._ends.wait(_PING_SECONDS):
+            begun = time.perf_counter()
+            connection.request("GET", "/none")
+            connection.getresponse().read()
+            self.longest = max(self.longest, time.perf_counter() - begun)
+        connection.close()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ends.set()
+        self._thread.join(30)
+
+
+@contextmanager
+def pinged(container: Container) -> Iterator[Pings]:
+    pings = Pings(container)
+    pings.start()
+    try:
+        yield pings
+    finally:
+        pings.stop()
+
+
+class Expiry:
+    """Fate of the extender's requests: the watches of pods expire when they are told to."""
+
+    def __init__(self) -> None:
+        self.expires = False
+        self.lists = 0
+
+    def __call__(self, request: Request) -> Treatment:
+        if request.path.startswith("/api/v1/pods"):
+            if request.is_watch and self.expires:
+                self.expires = False
+                return Answer(410, '{"kind":"Status","code":410,"reason":"Expired"}')
+            self.lists += not request.is_watch and "continue" not in request.path
+        return Fate.PASS
+
+
+def pauses(cluster: Cluster, rounds: int) -> tuple[list[float], list[float]]:
+    """The longest waits in seconds: of each relist, and of as many seconds with nothing."""
+    fate, relisted, calm = Expiry(), [], []
+    proxy = Proxy(fate)
+    container = extender(cluster)
+    with proxying(proxy, cluster.kubeconfig), container.led_through(proxy.url):
+        for _ in range(rounds):
+            before = fate.lists
+            with pinged(container) as pings:
+                fate.expires = True
+                proxy.in_loop(proxy.break_all)
+                until(lambda n=before: fate.lists > n, _SECONDS, "a new list")  # type: ignore[misc]
+                seconds = until(lambda: is_settled(container), _SECONDS, "the list is read")
+            relisted.append(pings.longest)
+            with pinged(container) as pings:
+                time.sleep(max(1.0, seconds))
+            calm.append(pings.longest)
+    return relisted, calm
+
+
+def is_settled(container: Container) -> bool:
+    """For a second it has used next to nothing."""
+    before = used(container)
+    time.sleep(1)
+    return used(container) - before < 0.1
+
+
+def used(container: Container) -> float:
+    """Seconds of a core so far."""
+    fields = Path(f"/proc/{container.pid()}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def resident(container: Container) -> float:
+    """MiB."""
+    lines = Path(f"/proc/{container.pid()}/status").read_text().splitlines()
+    fields = dict(line.split(":", 1) for line in lines)
+    return int(fields["VmRSS"].split()[0]) / 1024
+
+
+def started(container: Container) -> dict[str, float]:
+    """Of a start: seconds until it is ready, seconds of a core until then, and MiB afterwards."""
+    container.restart()
+    with open("/proc/uptime") as uptime:  # noqa: PTH123 - one line
+        now = float(uptime.read().split()[0])
+    fields = Path(f"/proc/{container.pid()}/stat").read_text().rpartition(")")[2].split()
+    found = {
+        "seconds to ready": now - int(fields[19]) / _TICKS,
+        "core seconds to ready": used(container),
+    }
+    until(lambda: is_settled(container), _SECONDS, "the start is over")
+    return {**found, "MiB": resident(container)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, default in (("nodes", 5000), ("pods", 50_000), ("policies", 100), ("rounds", 5)):
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N")
+    options = parser.parse_args()
+    quiet = Options(
+        controllers=("namespace-controller", "serviceaccount-controller"),
+        api_server_arguments=("disable-admission-plugins=TaintNodesByCondition",),
+    )
+    with running(Cluster("bench-caches"), quiet) as cluster:
+        container = extender(cluster)
+        bare = [started(container) for _ in range(options.rounds)]
+        asyncio.run(filled(cluster, options))
+        full = [started(container) for _ in range(options.rounds)]
+        before = used(container)
+        asyncio.run(touched(cluster, EVENTS))
+        until(lambda: is_settled(container), _SECONDS, "the events are read")
+        event = (used(container) - before) / EVENTS
+        begun = used(container)
+        relisted, calm = pauses(cluster, options.rounds)
+        print(f"after the relists: {resident(container):.0f} MiB, {used(container) - begun:.1f} s")
+    rows = [
+        {"": name, **{key: f"{median(each[key] for each in found):.3g}" for key in found[0]}}
+        for name, found in (("idle", bare), (f"{options.nodes} nodes, {options.pods} pods", full))
+    ]
+    tables = {
+        "A start (medians)": rows,
+        "Longest wait of a request, ms (median, most)": [
+            {"while": name, "median": f"{median(took) * 1e3:.1f}", "most": f"{max(took) * 1e3:.1f}"}
+            for name, took in (("nothing happens", calm), ("all pods are listed again", relisted))
+        ],
+        "Events": [{"µs of a core for each": f"{event * 1e6:.0f}", "a second": f"{1 / event:.0f}"}],
+    }  # fmt: skip
+    command = (
+        f"./dev bench caches --nodes {options.nodes} --pods {options.pods}"
+        f" --policies {options.policies} --rounds {options.rounds}"
+    )
+    data = {"idle": bare, "full": full, "relisted": relisted, "calm": calm, "event": event}
+    print(reports.write("caches", "The extender's caches", command, tables, data))
+
+
+if __name__ == "__main__":
+    main()
