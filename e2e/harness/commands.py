@@ -25,6 +25,7 @@ _TIERS = {
     "unit": "tests/unit",
     "property": "tests/property",
     "contract": "tests/contract",
+    "counted": "tests/counted",
     "cluster": "tests/cluster",
     "e2e": "e2e",
     "faults": "e2e/faults",
@@ -33,7 +34,7 @@ _TIERS = {
 }
 
 
-_WITHOUT_CLUSTER = {"tests/unit", "tests/property", "tests/contract"}
+_WITHOUT_CLUSTER = {"tests/unit", "tests/property", "tests/contract", "tests/counted"}
 
 _SCALED = ("scheduler", "webhook")
 """Components whose number of replicas is a matter of choice."""
