@@ -83,6 +83,21 @@ def test_an_edit_of_the_list_is_in_force_at_once_for_all(scene: Scene, edited: C
     assert found["metadata"]["labels"]["key1"] == "value1"
 
 
+def test_strict_mode_lets_pods_onto_nodes_of_a_zone(scene: Scene, edited: Cluster) -> None:
+    """From Kubernetes 1.35 on the API server itself adds the node's zone and region to a Binding."""
+    place = {f"topology.kubernetes.io/{key}": "here" for key in ("zone", "region")}
+    scene.add_nodes(node("in-a-zone", gpus=0, labels=place))
+    edit(edited, {"allowed": "^tier$"})
+    scene.add(policy(ACK, scene.namespace, "own", selector={"app": "a"},
+                     units=[{"resource": "ecs", "podLabels": {"tier": "base"}}]))  # fmt: skip
+    for name, labels in (("under-a-policy", {"app": "a"}), ("under-none", {})):
+        scene.add(pod(scene.namespace, name, SCHEDULER, labels=labels, gpus=0))
+    found = scene.pods.wait_for(
+        lambda pods: len(pods) == 2 and all(map(is_ready, pods)), 30, "both pods are placed"
+    )
+    assert [each["metadata"]["labels"].get("tier") for each in found].count("base") == 1
+
+
 @pytest.mark.parametrize(
     ("part", "key", "is_refused"),
     [

@@ -36,14 +36,16 @@ _KWOK_CONFIG = {
     "kind": "KwokctlConfiguration",
     "options": {"bindAddress": "127.0.0.1"},
 }
-_KWOK_ARGUMENTS = (
+_ARGUMENTS = {
     # Only nodes that say so are kwok's: others stay as they are, for instance not ready.
-    "kwok-controller=manage-all-nodes=false",
-    "kwok-controller=manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+    "kwok-controller": {
+        "manage-all-nodes": "false",
+        "manage-nodes-with-annotation-selector": "kwok.x-k8s.io/node=fake",
+    },
     # Who loses a Lease ends, and nothing would start these again after a silence of the API server.
-    "kube-controller-manager=leader-elect=false",
-    "kube-scheduler=leader-elect=false",
-)
+    "kube-controller-manager": {"leader-elect": "false"},
+    "kube-scheduler": {"leader-elect": "false"},
+}
 _AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -108,6 +110,23 @@ class Options:
     lease: tuple[float, float, float] | None = None
 
 
+def _patches(options: Options) -> list[Object]:
+    """Arguments of the control plane's components, for kwokctl. Its own --extra-args loses some
+    where one component has several."""
+    arguments = {
+        **_ARGUMENTS,
+        "kube-apiserver": dict(each.split("=", 1) for each in options.api_server_arguments),
+    }
+    if options.controllers:
+        own = {"controllers": ",".join(options.controllers)}
+        arguments["kube-controller-manager"] = {**_ARGUMENTS["kube-controller-manager"], **own}
+    return [
+        {"name": name, "extraArgs": [{"key": key, "value": value} for key, value in own.items()]}
+        for name, own in arguments.items()
+        if own
+    ]
+
+
 class Cluster(LocalCluster):
     """One without containers."""
 
@@ -131,7 +150,7 @@ class Cluster(LocalCluster):
 
     def _start_control_plane(self, tools: Programs, options: Options) -> None:
         config = self.folder / "kwokctl.yaml"
-        config.write_text(yaml.safe_dump(_KWOK_CONFIG))
+        config.write_text(yaml.safe_dump({**_KWOK_CONFIG, "componentsPatches": _patches(options)}))
         command = [tools.binary("kwokctl"), "create", "cluster", "--name", "it", "--wait", "60s"]
         command += ["--config", str(config), "--runtime", "binary"]
         command += ["--kubeconfig", str(self.kubeconfig)]
@@ -139,13 +158,6 @@ class Cluster(LocalCluster):
         command += ["--kwok-controller-binary", tools.binary("kwok")]
         for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
             command += [f"--{name}-binary", tools.binary(name)]
-        for argument in _KWOK_ARGUMENTS:
-            command += ["--extra-args", argument]
-        for argument in options.api_server_arguments:
-            command += ["--extra-args", f"kube-apiserver={argument}"]
-        if options.controllers:
-            controllers = ",".join(options.controllers)
-            command += ["--extra-args", f"kube-controller-manager=controllers={controllers}"]
         if options.feature_gates:
             command += ["--kube-feature-gates", options.feature_gates]
         if options.audit or options.rights:

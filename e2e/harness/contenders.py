@@ -26,8 +26,8 @@ _SECONDS = 30
 
 
 class Contender(Protocol):
-    """`name` tells it from others. `scheduler` goes into pods. It works between `start` and `stop`;
-    both return when this is so."""
+    """`name` tells it from others. `scheduler` goes into pods. It works after `start` and not
+    after `stop`, however often they are called."""
 
     name: str
     cluster: Cluster
@@ -48,15 +48,19 @@ class Shipped:
         self.name = name
         self.cluster = cluster
         self.scheduler = SCHEDULER
-        self._held = ExitStack()
+        self._held: ExitStack | None = None
         self._kube_scheduler = Container(cluster, "spillover-scheduler-0", "kube-scheduler")
         self._extender = Container(cluster, "spillover-scheduler-0", "extender")
 
     def start(self) -> None:
-        self._held.close()
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     def stop(self) -> None:
-        self._held.enter_context(self._kube_scheduler.held_down())
+        if self._held is None:
+            self._held = ExitStack()
+            self._held.enter_context(self._kube_scheduler.held_down())
 
     def processes(self) -> dict[str, int]:
         return {"kube-scheduler": self._kube_scheduler.pid(), "extender": self._extender.pid()}
