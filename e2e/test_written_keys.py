@@ -84,7 +84,7 @@ def test_an_edit_of_the_list_is_in_force_at_once_for_all(scene: Scene, edited: C
 
 
 def test_strict_mode_lets_pods_onto_nodes_of_a_zone(scene: Scene, edited: Cluster) -> None:
-    """From Kubernetes 1.35 on the API server itself adds the node's zone and region to a Binding."""
+    """From Kubernetes 1.35 on the API server adds the node's zone and region to a Binding."""
     place = {f"topology.kubernetes.io/{key}": "here" for key in ("zone", "region")}
     scene.add_nodes(node("in-a-zone", gpus=0, labels=place))
     edit(edited, {"allowed": "^tier$"})

@@ -25,11 +25,6 @@ from harness.watch import is_ready
 from spillover.api.quantity import parse_quantity
 
 MEMBER = "vke-poc1"
-_WORDS = {
-    "https://hub.example.com:6443": "https://kubernetes.default.svc",
-    "newTag: 0.1.0": "newTag: {tag}",
-}
-"""What a user replaces."""
 
 
 def contexts(client: Client, file: Path) -> None:
@@ -41,10 +36,16 @@ def contexts(client: Client, file: Path) -> None:
     file.write_text(yaml.safe_dump(config))
 
 
-def image_tag(client: Client) -> str:
+def replaced(client: Client) -> dict[str, str]:
+    """What a user writes in place of the document's words. The cluster has no DNS."""
+    service = json.loads(client.kubectl("get", "service/kubernetes", "-n", "default", "-o", "json"))
     text = client.kubectl("get", "deployment/spillover-webhook", "-n", NAMESPACE, "-o", "json")
     (container,) = json.loads(text)["spec"]["template"]["spec"]["containers"]
-    return str(container["image"]).rpartition(":")[2]
+    tag = str(container["image"]).rpartition(":")[2]
+    return {
+        "https://hub.example.com:6443": f"https://{service['spec']['clusterIP']}",
+        "newTag: 0.1.0": f"newTag: {tag}",
+    }
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +61,11 @@ def agent(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site
         "KUBECONFIG": str(folder / "both.kubeconfig"),
         "PATH": f"{control_plane().folder}:{Path(sys.base_prefix) / 'bin'}:{search_path()}",
     }
+    words = replaced(client)
     for step in in_order(readme.steps("The agent", (ROOT / "docs/federation.md").read_text())):
         text = step.text
-        for word, ours in _WORDS.items():
-            text = text.replace(word, ours.format(tag=image_tag(client)))
+        for word, ours in words.items():
+            text = text.replace(word, ours)
         if step.path:
             (folder / step.path).parent.mkdir(parents=True, exist_ok=True)
             (folder / step.path).write_text(text)
@@ -110,7 +112,12 @@ def is_running(client: Client) -> bool:
 
 def test_the_agent_reports_from_a_container(agent: Site, namespace: str) -> None:
     client = agent.client
-    until(lambda: is_running(client), 120, "the agent is ready")
+    try:
+        until(lambda: is_running(client), 60, "the agent is ready")
+    except TimeoutError:
+        print(client.kubectl("logs", "deployment/spillover-agent", "-n", NAMESPACE))
+        print(json.dumps([each["status"] for each in agents(client)]))
+        raise
     client.add_nodes(node("agent-0", gpus=2, labels={"pool": "agent"}))
     client.apply(
         policy(ACK, namespace, "gpu", selector={"app": "gpu"},
@@ -118,9 +125,10 @@ def test_the_agent_reports_from_a_container(agent: Site, namespace: str) -> None
         propagation(namespace),
     )  # fmt: skip
     workload = deployment(namespace, "gpu", "default-scheduler", replicas=3)
-    workload["metadata"]["labels"] = {objects.POLICY_LABEL: "all"}
+    # As the engine marks what it has created in a member.
+    workload["metadata"]["labels"] = {objects.POLICY_LABEL: "all", objects.MANAGED_LABEL: "true"}
     client.apply(workload)
-    until(lambda: shown(client) == [[MEMBER, 3, [2], 1]], 60, "the hub shows three pods")
+    until_shown(client, [MEMBER, 3, [2], 1])
 
     (kib,) = re.findall(
         r"VmRSS:\s+(\d+) kB",
@@ -137,7 +145,7 @@ def test_the_agent_reports_from_a_container(agent: Site, namespace: str) -> None
     inside(client, "python", "-c", "import os; os.kill(1, 15)")
     until(lambda: restarts(client) == 1 and is_running(client), 120, "one restart")
     client.kubectl("scale", "deployment/gpu", "-n", namespace, "--replicas=2")
-    until(lambda: shown(client) == [[MEMBER, 2, [2], 0]], 60, "the hub shows two pods")
+    until_shown(client, [MEMBER, 2, [2], 0])
 
 
 def test_pod_security_restricted_has_nothing_to_say_of_the_agent(agent: Site) -> None:
@@ -152,6 +160,16 @@ def test_pod_security_restricted_has_nothing_to_say_of_the_agent(agent: Site) ->
     client.kubectl(
         "create", "--dry-run=server", "--warnings-as-errors", "-f", "-", stdin=json.dumps(trial)
     )
+
+
+def until_shown(client: Client, *rows: list[object]) -> None:
+    try:
+        until(lambda: shown(client) == list(rows), 60, f"the hub shows {rows}")
+    except TimeoutError:
+        print(spillover(client, "federation", "status", "-o", "json"))
+        print(client.kubectl("get", "pods", "-A", "-o", "wide"))
+        print(client.kubectl("logs", "deployment/spillover-agent", "-n", NAMESPACE))
+        raise
 
 
 def shown(client: Client) -> list[list[object]]:
