@@ -182,6 +182,7 @@ async def throughput(one: Contender, pods: int) -> dict[str, float]:
             )
             await bound.until(there=pods)
             await asyncio.to_thread(one.start)
+            await bound.until(bound=1)  # not the wait for a Lease
             ids = {**one.processes(), **_control_plane(one.cluster)}
             before = {name: _used(process) for name, process in ids.items()}
             await bound.until(bound=pods)

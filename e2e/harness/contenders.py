@@ -6,6 +6,7 @@ import socket
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any, Protocol
 
 import yaml
@@ -60,7 +61,7 @@ class Shipped:
     def stop(self) -> None:
         if self._held is None:
             self._held = ExitStack()
-            self._held.enter_context(self._kube_scheduler.held_down())
+            self._held.enter_context(self._kube_scheduler.held_down(SIGTERM))
 
     def processes(self) -> dict[str, int]:
         return {"kube-scheduler": self._kube_scheduler.pid(), "extender": self._extender.pid()}
