@@ -71,6 +71,25 @@ def test_demo_shows_the_main_job_as_plain_text() -> None:
     assert processes_of("demo") == []
 
 
+def test_the_demo_of_federation_fills_three_members() -> None:
+    status, out, err = run("demo", "federation")
+    assert status == 0, err
+    steps = out.split("$ kubectl scale deployment gpu-demo --replicas=")[1:]
+    row = re.compile(
+        r"^ *(?:vke-poc1|vke-poc2|ack-poc) +(\d+)[ ■]+(\d+)[ ■]+(\d+)[ ■]+of \d+ +(\d+)",
+        re.MULTILINE,
+    )
+    found = [
+        (step.split()[0], " ".join("".join(each) for each in row.findall(step))) for step in steps
+    ]
+    assert found == [
+        ("10", "2200 2200 2000"), ("15", "2220 2220 2100"), ("20", "2222 2222 2240"),
+        ("20", "2420 2420 2200"), ("10", "2200 2200 2000"),
+    ]  # fmt: skip
+    assert "why: 0/5 nodes are available: 1 eci is at its max of 2" in steps[2]
+    assert [each for each in clusters().glob("demo-*") if each.is_dir()] == []
+
+
 def test_up_and_down(name: str) -> None:
     status, out, err = run("up", "--name", name, "--nodes", str(NODES))
     assert status == 0, err

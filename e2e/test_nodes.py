@@ -2,6 +2,8 @@
 
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -15,8 +17,8 @@ from harness.scenes import (
     policy,
     virtual_node,
 )
-from harness.stage import Scene, answered
-from harness.watch import node_of, scheduling_message
+from harness.stage import Scene, answered, clear
+from harness.watch import Watch, node_of, scheduling_message
 
 Object = dict[str, Any]
 
@@ -86,33 +88,16 @@ def test_nodes_are_respected_as_by_the_stock_scheduler(scene: Scene) -> None:
     nodes = node_states()
     scene.add_nodes(*nodes.values())
     wait_for_taints(scene)
-    units = [{"resource": "ecs"}, {"resource": "eci"}]
-    scene.add(policy(ACK, scene.namespace, "all", selector={"under": "policy"}, units=units))
-    provider = TOLERATIONS["provider"]
-    for group, scheduler, labels, more in (
-        ("stock", "default-scheduler", {}, []),
-        ("ours", "spillover-scheduler", {}, []),
-        ("stock-helped", "default-scheduler", {}, provider),
-        ("ours-policy", "spillover-scheduler", {"under": "policy"}, []),
-    ):
-        scene.add(
-            *(
-                pod(
-                    scene.namespace,
-                    f"{group}.{where}.{how}",
-                    scheduler,
-                    labels=labels,
-                    gpus=0,
-                    # A real node that has the provider's taint is no virtual node.
-                    tolerations=tolerations + (more if where.startswith("virtual") else []),
-                    affinity=only(where),
-                )
-                for where in nodes
-                for how, tolerations in TOLERATIONS.items()
-            )
-        )
-    count = 4 * len(nodes) * len(TOLERATIONS)
-    pods = scene.pods.wait_for(answered(count), 480, "each pod answered")  # some are gated at first
+    with namespaces(scene, nodes) as found, Watch(scene.cluster) as watch:
+        scene.add(*(each for where in nodes for each in pods_of(found[where], where)))
+        count = 4 * len(nodes) * len(TOLERATIONS)
+        ours = set(found.values())
+
+        def all_answered(pods: list[Object]) -> bool:
+            return answered(count)([each for each in pods if each["metadata"]["namespace"] in ours])
+
+        watched = watch.wait_for(all_answered, 120, "each pod answered")
+        pods = [each for each in watched if each["metadata"]["namespace"] in ours]
     outcomes: dict[str, dict[str, tuple[bool, str]]] = defaultdict(dict)
     for placed in pods:
         group, _, case = placed["metadata"]["name"].partition(".")
@@ -123,6 +108,47 @@ def test_nodes_are_respected_as_by_the_stock_scheduler(scene: Scene) -> None:
     for cases in outcomes.values():
         bound = sum(is_bound for is_bound, _ in cases.values())
         assert len(cases) // 5 < bound < len(cases) * 4 // 5, "both outcomes are well represented"
+
+
+@contextmanager
+def namespaces(scene: Scene, nodes: Iterable[str]) -> Iterator[dict[str, str]]:
+    """One for each node: so many waiting pods in one namespace would be a crowd, and gated."""
+    found = {where: f"{scene.namespace}-{number}" for number, where in enumerate(nodes)}
+    for name in found.values():
+        scene.cluster.kubectl("create", "namespace", name)
+    try:
+        for name in found.values():
+            wait = ("--for=create", "sa/default", "-n", name, "--timeout=30s")
+            scene.cluster.kubectl("wait", *wait)
+        yield found
+    finally:
+        for name in found.values():
+            clear(scene.cluster, name)
+            scene.cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def pods_of(namespace: str, where: str) -> Iterator[Object]:
+    """A policy, and the pods that may have this node only."""
+    units = [{"resource": "ecs"}, {"resource": "eci"}]
+    yield policy(ACK, namespace, "all", selector={"under": "policy"}, units=units)
+    # A real node that has the provider's taint is no virtual node.
+    helped = TOLERATIONS["provider"] if where.startswith("virtual") else []
+    for group, scheduler, labels, more in (
+        ("stock", "default-scheduler", {}, []),
+        ("ours", "spillover-scheduler", {}, []),
+        ("stock-helped", "default-scheduler", {}, helped),
+        ("ours-policy", "spillover-scheduler", {"under": "policy"}, []),
+    ):
+        for how, tolerations in TOLERATIONS.items():
+            yield pod(
+                namespace,
+                f"{group}.{where}.{how}",
+                scheduler,
+                labels=labels,
+                gpus=0,
+                tolerations=tolerations + more,
+                affinity=only(where),
+            )
 
 
 def wait_for_taints(scene: Scene) -> None:
