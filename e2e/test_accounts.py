@@ -170,3 +170,24 @@ def test_the_scheduler_writes_no_object_but_its_own(
              "metadata": {"name": "other", "namespace": namespace}}  # fmt: skip
     with pytest.raises(ClusterError, match=r"and no others|forbidden"):
         scene.cluster.kubectl("create", "-f", "-", f"--as={SCHEDULER}", stdin=json.dumps(other))
+
+
+def test_nor_the_lease_of_the_clusters_own_scheduler(scene: Scene) -> None:
+    """Its role system:kube-scheduler has the right to update Leases of that name, anywhere."""
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+             "metadata": {"name": "kube-scheduler", "namespace": scene.namespace}}  # fmt: skip
+    scene.add(lease)
+    change = json.dumps({"spec": {"holderIdentity": "another"}})
+    command = ("patch", "lease", "kube-scheduler", "-n", scene.namespace, "--type=merge")
+    account = scene.cluster.kubectl(
+        "auth", "can-i", "update", "leases/kube-scheduler", "-n", scene.namespace,
+        f"--as={SCHEDULER}",
+    )  # fmt: skip
+    assert account.strip() == "yes"
+    found = json.loads(
+        scene.cluster.kubectl("get", "lease", "kube-scheduler", "-n", scene.namespace, "-o", "json")
+    )
+    found["spec"] = {"holderIdentity": "another"}
+    with pytest.raises(ClusterError, match="and no others"):
+        scene.cluster.kubectl("replace", "-f", "-", f"--as={SCHEDULER}", stdin=json.dumps(found))
+    scene.cluster.kubectl(*command, "-p", change)  # an administrator may
