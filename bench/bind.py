@@ -2,7 +2,7 @@
 1, 16 and 64 under way, on a real API server. Each pod goes through filter first. Both send at most
 16 requests at a time to the API server.
 
-`python bench/bind.py [--pods N] [--rounds N]`
+`./dev bench bind [--pods N] [--rounds N]`
 """
 
 import argparse

@@ -4,7 +4,7 @@ events, on a real API server.
 The pauses are the longest times that a request to the extender waits while it lists all pods again,
 beside those when nothing happens.
 
-`python bench/caches.py [--nodes N] [--pods N] [--policies N] [--rounds N]`
+`./dev bench caches [--nodes N] [--pods N] [--policies N] [--rounds N]`
 """
 
 import argparse

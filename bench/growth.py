@@ -3,7 +3,7 @@
 Each is doubled four times while the others stay. Prints the time of a decision of the core at each
 size, and its growth for each doubling (the least squares of the logarithms).
 
-`python bench/growth.py [--calls N]`
+`./dev bench growth [--calls N]`
 """
 
 import argparse

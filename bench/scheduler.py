@@ -7,7 +7,7 @@ time is from the request that creates a pod to the event that shows its node. Al
 round. Half of the nodes are prepaid, ten are virtual, the rest is pay-as-you-go, and the pods of
 Spillover are under a policy of three units with maxima.
 
-`python bench/scheduler.py [--nodes N] [--pods N] [--rounds N] [--seconds N] [--report NAME]`
+`./dev bench scheduler [--nodes N] [--pods N] [--rounds N] [--seconds N] [--report NAME]`
 """
 
 import argparse
@@ -184,13 +184,13 @@ async def throughput(one: Contender, pods: int) -> dict[str, float]:
             await asyncio.to_thread(one.start)
             await bound.until(bound=1)  # not the wait for a Lease
             ids = {**one.processes(), **_control_plane(one.cluster)}
-            before = {name: _used(process) for name, process in ids.items()}
+            before, done = {name: _used(process) for name, process in ids.items()}, len(bound.times)
             await bound.until(bound=pods)
             used = {name: _used(process) - before[name] for name, process in ids.items()}
             times = sorted(bound.times.values())
             low, high = ceil(pods * 0.05), ceil(pods * 0.95)
             await _cleared(session, bound)
-    cores = {f"core seconds of {name}": seconds / pods for name, seconds in used.items()}
+    cores = {f"core seconds of {name}": seconds / (pods - done) for name, seconds in used.items()}
     return {"pods a second": (high - low) / (times[high - 1] - times[low - 1]), **cores}
 
 
@@ -308,7 +308,7 @@ def main() -> None:
             Shipped("Spillover", ours),
         ]
         for each in contenders:
-            stack.callback(each.start)  # what is held down is let go
+            stack.callback(each.close)
         found = asyncio.run(measured(contenders, options))
     name = options.report or f"scheduler-{options.nodes}"
     command = (

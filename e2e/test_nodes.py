@@ -96,7 +96,7 @@ def test_nodes_are_respected_as_by_the_stock_scheduler(scene: Scene) -> None:
         def all_answered(pods: list[Object]) -> bool:
             return answered(count)([each for each in pods if each["metadata"]["namespace"] in ours])
 
-        watched = watch.wait_for(all_answered, 120, "each pod answered")
+        watched = watch.wait_for(all_answered, 300, "each pod answered")
         pods = [each for each in watched if each["metadata"]["namespace"] in ours]
     outcomes: dict[str, dict[str, tuple[bool, str]]] = defaultdict(dict)
     for placed in pods:
@@ -114,9 +114,9 @@ def test_nodes_are_respected_as_by_the_stock_scheduler(scene: Scene) -> None:
 def namespaces(scene: Scene, nodes: Iterable[str]) -> Iterator[dict[str, str]]:
     """One for each node: so many waiting pods in one namespace would be a crowd, and gated."""
     found = {where: f"{scene.namespace}-{number}" for number, where in enumerate(nodes)}
-    for name in found.values():
-        scene.cluster.kubectl("create", "namespace", name)
     try:
+        for name in found.values():
+            scene.cluster.kubectl("create", "namespace", name)
         for name in found.values():
             wait = ("--for=create", "sa/default", "-n", name, "--timeout=30s")
             scene.cluster.kubectl("wait", *wait)
@@ -124,7 +124,7 @@ def namespaces(scene: Scene, nodes: Iterable[str]) -> Iterator[dict[str, str]]:
     finally:
         for name in found.values():
             clear(scene.cluster, name)
-            scene.cluster.kubectl("delete", "namespace", name, "--wait=false")
+            scene.cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
 
 def pods_of(namespace: str, where: str) -> Iterator[Object]:

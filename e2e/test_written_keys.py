@@ -95,7 +95,27 @@ def test_strict_mode_lets_pods_onto_nodes_of_a_zone(scene: Scene, edited: Cluste
     found = scene.pods.wait_for(
         lambda pods: len(pods) == 2 and all(map(is_ready, pods)), 30, "both pods are placed"
     )
+    assert all(place.items() <= each["metadata"]["labels"].items() for each in found)
+    with pytest.raises(ClusterError, match=r"topology\.kubernetes\.io/zone"):
+        scene.add(policy(ACK, scene.namespace, "writes-it", selector={"app": "b"},
+                         units=units(podLabels={"topology.kubernetes.io/zone": "x"})))  # fmt: skip
     assert [each["metadata"]["labels"].get("tier") for each in found].count("base") == 1
+
+
+def test_each_line_is_an_expression_of_its_own(scene: Scene, edited: Cluster) -> None:
+    """The API server judges by all lines at once."""
+    scene.add_nodes(node("ordinary", gpus=0))
+    edit(edited, {"allowed": "# ours\n^tier$|^stage$\n\n^own-"})
+    for number, (key, passes) in enumerate(
+        (("tier", True), ("own-key", True), ("stages", False), ("my-own-key", False))
+    ):
+        name = f"pod-{number}"
+        scene.add(pod(scene.namespace, name, "nobody", gpus=0))
+        if passes:
+            bind(scene, name, "labels", key)
+        else:
+            with pytest.raises(ClusterError, match=f"lets no policy write {key}"):
+                bind(scene, name, "labels", key)
 
 
 @pytest.mark.parametrize(
@@ -114,21 +134,26 @@ def test_the_api_server_refuses_such_a_binding_itself(
     """Whatever the extender believes: by the scheduler's account."""
     scene.add_nodes(node("ordinary", gpus=0))
     scene.add(pod(scene.namespace, "one", "nobody", gpus=0))
+    if is_refused:
+        with pytest.raises(ClusterError, match=f"lets no policy write {key}"):
+            bind(scene, "one", part, key)
+    else:
+        bind(scene, "one", part, key)
+
+
+def bind(scene: Scene, name: str, part: str, key: str) -> None:
+    """By the scheduler's account, with this key among the labels or annotations."""
     binding = {
         "apiVersion": "v1",
         "kind": "Binding",
-        "metadata": {"name": "one", "namespace": scene.namespace, part: {key: "x"}},
+        "metadata": {"name": name, "namespace": scene.namespace, part: {key: "x"}},
         "target": {"apiVersion": "v1", "kind": "Node", "name": "ordinary"},
     }
-    command = (
-        "create", "--raw", f"/api/v1/namespaces/{scene.namespace}/pods/one/binding",
+    scene.cluster.kubectl(
+        "create", "--raw", f"/api/v1/namespaces/{scene.namespace}/pods/{name}/binding",
         "--as=system:serviceaccount:spillover-system:spillover-scheduler", "-f", "-",
+        stdin=json.dumps(binding),
     )  # fmt: skip
-    if is_refused:
-        with pytest.raises(ClusterError, match=f"lets no policy write {key}"):
-            scene.cluster.kubectl(*command, stdin=json.dumps(binding))
-    else:
-        scene.cluster.kubectl(*command, stdin=json.dumps(binding))
 
 
 @pytest.mark.parametrize("is_there", [True, False])

@@ -42,7 +42,7 @@ _ARGUMENTS = {
         "manage-all-nodes": "false",
         "manage-nodes-with-annotation-selector": "kwok.x-k8s.io/node=fake",
     },
-    # Who loses a Lease ends, and nothing would start these again after a silence of the API server.
+    # A component that loses its Lease exits, and nothing here starts it again.
     "kube-controller-manager": {"leader-elect": "false"},
     "kube-scheduler": {"leader-elect": "false"},
 }

@@ -38,6 +38,9 @@ class Contender(Protocol):
 
     def stop(self) -> None: ...
 
+    def close(self) -> None:
+        """Leaves its cluster so that it can be taken down."""
+
     def processes(self) -> dict[str, int]:
         """The ids of its processes by what they are, while it works."""
 
@@ -63,6 +66,9 @@ class Shipped:
             self._held = ExitStack()
             self._held.enter_context(self._kube_scheduler.held_down(SIGTERM))
 
+    def close(self) -> None:
+        self.start()
+
     def processes(self) -> dict[str, int]:
         return {"kube-scheduler": self._kube_scheduler.pid(), "extender": self._extender.pid()}
 
@@ -79,6 +85,8 @@ class Other:
         self._folder = cluster.folder / "contenders" / name
 
     def start(self) -> None:
+        if self._running:
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
         if extenders := self._config.get("extenders"):
             port = _free_port()
@@ -98,6 +106,9 @@ class Other:
             process.wait(timeout=_SECONDS)
         self._running.clear()
         shutil.rmtree(self._folder, ignore_errors=True)  # there is none before the first start
+
+    def close(self) -> None:
+        self.stop()
 
     def processes(self) -> dict[str, int]:
         return {name: process.pid for name, process in self._running.items()}

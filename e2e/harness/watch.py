@@ -16,13 +16,17 @@ _RESUMING_SECONDS = 400
 """How long a stream that has ended is opened anew: longer than any test keeps its API server
 silent."""
 _PAUSE_SECONDS = 0.5
+_STEADY_SECONDS = 60.0
+"""A stream that lasts for longer was open, also if it had no event: kubectl gives up one that it
+cannot open within some 10 s."""
 
 
 class Watch:
     """A context manager. Lists `path` and then records every event after it, in order.
 
     `events` holds (type, object) in the order of the API server, `objects` the state after the last
-    of them, by uid. A stream that ends is resumed after its last event, so that none is lost."""
+    of them, by uid. A stream that ends is resumed after its last event, so that none is lost. If
+    the API server does not have what came after it any more, the watch is at its end."""
 
     def __init__(self, cluster: Client, path: str = "/api/v1/pods") -> None:
         self.events: list[tuple[str, Object]] = []
@@ -32,6 +36,7 @@ class Watch:
         self._changed = threading.Condition()
         self._broken = ""
         self._closing = threading.Event()
+        self._is_open = False
 
     def __enter__(self) -> Self:
         listed = json.loads(self._cluster.kubectl("get", "--raw", self._path))
@@ -50,8 +55,10 @@ class Watch:
     ) -> None:
         with self._changed:  # no stream is opened from here on
             self._closing.set()
-            self._process.terminate()
-        self._reader.join(timeout=10)
+            self._process.kill()
+        self._reader.join(timeout=15)
+        if self._reader.is_alive():
+            raise ClusterError(f"the watch of {self._path} does not end")
 
     def wait_for(
         self, condition: Callable[[list[Object]], bool], seconds: float, what: str
@@ -70,10 +77,12 @@ class Watch:
             return state
 
     def wait_quiet(self, quiet: float, seconds: float) -> None:
-        """Waits until no event has come for `quiet` seconds."""
+        """Waits until no event has come for `quiet` seconds of an open stream."""
         deadline = time.monotonic() + seconds
         with self._changed:
-            while self._changed.wait(quiet):
+            while self._changed.wait(quiet) or not self._is_open:
+                if self._broken:
+                    raise ClusterError(f"the watch of {self._path} ended: {self._broken}")
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{self._path} has not been quiet for {seconds} s")
 
@@ -88,22 +97,34 @@ class Watch:
         )
 
     def _run(self) -> None:
+        try:
+            self._follow()
+        except Exception as error:  # noqa: BLE001 - whoever waits is told
+            self._broken = repr(error)
+        with self._changed:
+            self._is_open = False
+            self._changed.notify_all()
+
+    def _follow(self) -> None:
         ends = time.monotonic() + _RESUMING_SECONDS
         while not self._broken:
-            if self._read():
-                ends = time.monotonic() + _RESUMING_SECONDS
+            begun = time.monotonic()
+            self._is_open = True
+            is_alive = self._read() > 0 or time.monotonic() - begun > _STEADY_SECONDS
+            self._is_open = False
             self._process.kill()
             self._process.wait(timeout=10)
+            if is_alive:
+                ends = time.monotonic() + _RESUMING_SECONDS
             if self._closing.wait(_PAUSE_SECONDS):
                 return
             with self._changed:
-                if self._closing.is_set():
+                if self._closing.is_set() or self._broken:
                     return
                 if time.monotonic() > ends:
                     self._broken = "end of stream"
-                self._process = self._process if self._broken else self._opened()
-        with self._changed:
-            self._changed.notify_all()
+                    return
+                self._process = self._opened()
 
     def _read(self) -> int:
         """Takes in the events until the stream ends. Returns how many came."""
