@@ -44,7 +44,7 @@ from spillover.serving.http import serve
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 
-from harness import processes
+from harness import processes, reports
 from harness.cluster import Cluster, Options, running
 from harness.population import Population
 
@@ -218,6 +218,7 @@ def free_port() -> int:
 
 def main() -> int:
     context = multiprocessing.get_context("spawn")
+    rows: list[dict[str, str]] = []
     with running(Cluster(f"bench-{os.getpid()}"), Options()) as cluster:
         print(f"{CROWD}, of which {CHANGES:.0f} pods change each second", flush=True)
         asyncio.run(CROWD.make(cluster))
@@ -245,11 +246,15 @@ def main() -> int:
             for _ in range(ROUNDS):
                 before = {role: used(pid) for role, pid in pids.items()}
                 found = uvloop.run(measure(ports))
-                show(found, before, {role: used(pid) for role, pid in pids.items()})
+                rows.append(row(found, before, {role: used(pid) for role, pid in pids.items()}))
+                print(rows[-1], flush=True)
         finally:
             for process in started:
                 process.terminate()
                 process.join(10)
+    heading = f"Rounds, {RATE:.0f} filter calls a second, {CHANGES:.0f} pods change a second"
+    title = "Filter beside the controller"
+    print(reports.write("controller", title, "./dev bench controller", {heading: rows}, {}))
     return 0
 
 
@@ -266,18 +271,22 @@ def wait_for(ports: dict[str, int]) -> None:
                 time.sleep(0.2)
 
 
-def show(
+def row(
     found: dict[str, list[float]],
     before: dict[str, tuple[float, int]],
     after: dict[str, tuple[float, int]],
-) -> None:
-    print(f"{len(found['with'])} filter calls to each, {RATE:.0f} a second", flush=True)
+) -> dict[str, str]:
+    """One round: percentiles of both and their ratio, and what each process used."""
+    cells = {}
     for share in (50, 99):
-        a, b = (statistics.quantiles(found[role], n=100)[share - 1] for role in ROLES)
-        print(f"p{share}: with {b * 1e3:.2f} ms, without {a * 1e3:.2f} ms, ratio {b / a:.2f}")
+        without, beside = (statistics.quantiles(found[role], n=100)[share - 1] for role in ROLES)
+        cells[f"p{share} without, ms"] = f"{without * 1e3:.2f}"
+        cells[f"p{share} with, ms"] = f"{beside * 1e3:.2f}"
+        cells[f"p{share} times"] = f"{beside / without:.2f}"
     for role in ROLES:
-        cpu = (after[role][0] - before[role][0]) / SECONDS
-        print(f"{role}: {cpu:.1%} of a core, {after[role][1]} KiB")
+        cells[f"{role}, of a core"] = f"{(after[role][0] - before[role][0]) / SECONDS:.3f}"
+        cells[f"{role}, MiB"] = f"{after[role][1] / 1024:.0f}"
+    return cells
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import uvloop
 from aiohttp import web
 
 from certificates.making import new_authority, new_certificate
+from harness import reports
 from spillover.api import ack
 from spillover.api.admission import AdmissionAnswer, AdmissionResponse, AdmissionReview
 from spillover.api.kubernetes import TemplatedWorkload
@@ -170,10 +171,24 @@ def main() -> int:
         process.terminate()
         process.join(10)
     ours, least_ = (found[path] for path in PATHS)
-    print(f"{len(ours)} requests to each path, {RATE:.0f} a second, {POLICIES} policies")
-    for share in (50, 99):
-        a, b = percentile(ours, share), percentile(least_, share)
-        print(f"p{share}: {a * 1e3:.2f} ms, least {b * 1e3:.2f} ms, ratio {a / b:.2f}")
+    rows = [
+        {
+            "percentile": str(share),
+            "webhook, ms": f"{percentile(ours, share) * 1e3:.2f}",
+            "least, ms": f"{percentile(least_, share) * 1e3:.2f}",
+            "times": f"{percentile(ours, share) / percentile(least_, share):.2f}",
+        }
+        for share in (50, 99)
+    ]
+    heading = f"{len(ours)} reviews to each, {RATE:.0f} a second, {POLICIES} policies"
+    title = "The webhook's answer for a pod"
+    data = {
+        "percentiles, seconds": {
+            "webhook": statistics.quantiles(ours, n=100),
+            "least": statistics.quantiles(least_, n=100),
+        }
+    }
+    print(reports.write("webhook", title, "./dev bench webhook", {heading: rows}, data))
     return 0
 
 
