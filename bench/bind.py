@@ -1,6 +1,7 @@
 """Bindings a second through the extender, beside Bindings that the same client writes itself, with
-1, 16 and 64 under way, on a real API server. Each pod goes through filter first. Both send at most
-16 requests at a time to the API server.
+1, 16 and 64 under way, on a real API server. Each pod goes through filter first. Both have the
+account of Spillover's scheduler, write the same annotations, and send at most 16 requests at a time
+to the API server.
 
 `./dev bench bind [--pods N] [--rounds N]`
 """
@@ -26,6 +27,12 @@ PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 NODES = 100
 UNDER_WAY = (1, 16, 64)
 PORT = 8888
+_ANNOTATIONS = {
+    "controller.kubernetes.io/pod-deletion-cost": "100",
+    "spillover.dev/deletion-cost": "100",
+    "spillover.dev/policy": "scheduling.alibabacloud.com/app",
+    "spillover.dev/unit": "ecs-0000000000",
+}
 _UNITS: list[scenes.Object] = [
     {"resource": "ecs", "nodeSelector": {"pool": "a"}, "max": 10_000},
     {"resource": "ecs"},
@@ -68,6 +75,7 @@ class Ways:
     """The two ways to bind."""
 
     def __init__(self, session: ApiSession, http: aiohttp.ClientSession, url: str) -> None:
+        """`session` is one of the scheduler's account."""
         self._session = session
         self._http = http
         self._url = url
@@ -89,7 +97,8 @@ class Ways:
     async def itself(self, pod: _Meta) -> None:
         await self._session.request(
             "POST", f"{PODS}/{pod.name}/binding",
-            body={"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod.name},
+            body={"apiVersion": "v1", "kind": "Binding",
+                  "metadata": {"name": pod.name, "annotations": _ANNOTATIONS},
                   "target": {"kind": "Node", "name": self._names[0]}},
         )  # fmt: skip
 
@@ -105,11 +114,13 @@ async def measured(cluster: Cluster, pods: int, rounds: int) -> dict[int, list[l
     url = f"http://{extender(cluster).address}:{PORT}"
     found: dict[int, list[list[float]]] = {each: [[], []] for each in UNDER_WAY}
     connector = aiohttp.TCPConnector(limit=0)
+    account = extender(cluster).folder / "extender.kubeconfig"
     async with (
         ApiSession(Credentials(cluster.kubeconfig)) as session,
+        ApiSession(Credentials(account)) as own_session,
         aiohttp.ClientSession(connector=connector) as http,
     ):
-        ways = Ways(session, http, url)
+        ways = Ways(own_session, http, url)
         for number in range(rounds + 1):
             for under_way in UNDER_WAY:
                 prefix = f"pod-{number}-{under_way}"
@@ -117,12 +128,11 @@ async def measured(cluster: Cluster, pods: int, rounds: int) -> dict[int, list[l
                 own = [await created(session, f"{prefix}-own-{each}") for each in range(pods)]
                 for _, text in ours:
                     await ways.filtered(text)
-                took = (
-                    await seconds(under_way, ways.through_extender, [pod for pod, _ in ours]),
-                    await seconds(under_way, ways.itself, [pod for pod, _ in own]),
-                )
-                for which, each in enumerate(took if number else ()):  # the first round warms up
-                    found[under_way][which].append(pods / each)
+                turns = [(0, ways.through_extender, ours), (1, ways.itself, own)]
+                for which, bind, these in turns if number % 2 else reversed(turns):
+                    took = await seconds(under_way, bind, [pod for pod, _ in these])
+                    if number:  # the first round warms up
+                        found[under_way][which].append(pods / took)
             await session.request("DELETE", PODS, params={"gracePeriodSeconds": "0"}, seconds=120)
     return found
 
