@@ -101,6 +101,7 @@ class Options:
     scheduler_replicas: int = 1
     webhook_replicas: int = 1
     webhook_arguments: tuple[str, ...] = ()
+    extender_arguments: tuple[str, ...] = ()
     components: bool = True
     feature_gates: str = ""
     api_server_arguments: tuple[str, ...] = ()
@@ -108,6 +109,13 @@ class Options:
     rights: bool = False
     controllers: tuple[str, ...] = ()
     lease: tuple[float, float, float] | None = None
+
+
+def _add_arguments(deployment: Object, options: Options) -> None:
+    more = {"webhook": options.webhook_arguments, "extender": options.extender_arguments}
+    for container in deployment["spec"]["template"]["spec"]["containers"]:
+        if container["name"] in more:
+            container["args"] += more[container["name"]]
 
 
 def _patches(options: Options) -> list[Object]:
@@ -206,9 +214,7 @@ class Cluster(LocalCluster):
         for deployment in (o for o in objects if o["kind"] == "Deployment"):
             component = component_of(deployment)
             account = deployment["spec"]["template"]["spec"]["serviceAccountName"]
-            if component == "webhook":
-                (container,) = deployment["spec"]["template"]["spec"]["containers"]
-                container["args"] += options.webhook_arguments
+            _add_arguments(deployment, options)
             for replica in range(replicas[component]):
                 name = f"{deployment['metadata']['name']}-{replica}"
                 folder = self.folder / "pods" / name
