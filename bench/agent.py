@@ -6,10 +6,8 @@ and while pods change. One cluster is the hub and the member.
 
 import argparse
 import asyncio
-import os
 import time
 from collections import Counter
-from pathlib import Path
 
 import msgspec
 
@@ -20,6 +18,7 @@ from harness import reports, scenes
 from harness.cluster import AGENTS, Cluster, Options, running
 from harness.containers import Container
 from harness.population import at_once
+from harness.processes import resident_mib, used_seconds
 from harness.waiting import until
 from spillover.kube.credentials import Credentials
 from spillover.kube.session import STRATEGIC_MERGE_PATCH, ApiSession
@@ -30,7 +29,6 @@ CHANGES = 50
 """Of pods, in a second."""
 _PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 _APPS = f"/apis/apps/v1/namespaces/{NAMESPACE}"
-_TICKS = os.sysconf("SC_CLK_TCK")
 _SECONDS = 300
 
 
@@ -101,15 +99,15 @@ async def _node(session: ApiSession, number: int) -> None:
     await session.request("POST", "/api/v1/nodes", body=node)
 
 
-async def changed(cluster: Cluster, seconds: float) -> None:
+async def changed(cluster: Cluster, options: argparse.Namespace) -> None:
     """Pods become ready or not, at a steady rate."""
     async with ApiSession(Credentials(cluster.kubeconfig)) as session:
         begun = time.monotonic()
-        for number in range(int(seconds * CHANGES)):
+        for number in range(options.seconds * CHANGES):
             await asyncio.sleep(max(0.0, begun + number / CHANGES - time.monotonic()))
             ready = {"type": "Ready", "status": str(number % 3 > 0)}
             await session.request(
-                "PATCH", f"{_PODS}/app-{number % 100:04}-{number % 7}/status",
+                "PATCH", f"{_PODS}/app-{number % options.workloads:04}-0/status",
                 body={"status": {"conditions": [ready]}}, content_type=STRATEGIC_MERGE_PATCH,
             )  # fmt: skip
 
@@ -126,15 +124,12 @@ class Meter:
 
     def look(self, what: str) -> dict[str, str]:
         pid = self._container.pid()
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        used = (int(fields[11]) + int(fields[12])) / _TICKS
-        status = Path(f"/proc/{pid}/status").read_text()
-        (rss,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
+        used = used_seconds(pid)
         written, now = writes(self._cluster), time.monotonic()
         seconds = now - self._at
         row = {
             "while": f"{what}, {seconds:.0f} s",
-            "MiB": f"{int(rss) / 1024:.0f}",
+            "MiB": f"{resident_mib(pid):.0f}",
             "of a core": f"{(used - self._used) / seconds:.3f}",
             "writes": ", ".join(
                 f"{count} {name}" for name, count in sorted((written - self._written).items())
@@ -185,7 +180,7 @@ def main() -> None:
             rows = [meter.look("it starts")]
             time.sleep(options.seconds)
             rows.append(meter.look("nothing happens"))
-            asyncio.run(changed(cluster, options.seconds))
+            asyncio.run(changed(cluster, options))
             rows.append(meter.look(f"{CHANGES} pods change a second"))
     title = f"An agent with {options.workloads} workloads and {options.pods} pods"
     command = (

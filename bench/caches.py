@@ -22,6 +22,7 @@ from harness import reports, scenes
 from harness.cluster import Cluster, Options, running
 from harness.containers import Container, extender
 from harness.population import at_once
+from harness.processes import resident_mib, used_seconds
 from harness.proxy import Answer, Fate, Proxy, Request, Treatment
 from harness.proxy import running as proxying
 from harness.waiting import until
@@ -192,15 +193,7 @@ def is_settled(container: Container) -> bool:
 
 def used(container: Container) -> float:
     """Seconds of a core so far."""
-    fields = Path(f"/proc/{container.pid()}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def resident(container: Container) -> float:
-    """MiB."""
-    lines = Path(f"/proc/{container.pid()}/status").read_text().splitlines()
-    fields = dict(line.split(":", 1) for line in lines)
-    return int(fields["VmRSS"].split()[0]) / 1024
+    return used_seconds(container.pid())
 
 
 def started(container: Container) -> dict[str, float]:
@@ -214,7 +207,7 @@ def started(container: Container) -> dict[str, float]:
         "core seconds to ready": used(container),
     }
     until(lambda: is_settled(container), _SECONDS, "the start is over")
-    return {**found, "MiB": resident(container)}
+    return {**found, "MiB": resident_mib(container.pid())}
 
 
 def main() -> None:
@@ -232,12 +225,14 @@ def main() -> None:
         asyncio.run(filled(cluster, options))
         full = [started(container) for _ in range(options.rounds)]
         before = used(container)
-        asyncio.run(touched(cluster, EVENTS))
+        events = min(EVENTS, options.pods)
+        asyncio.run(touched(cluster, events))
         until(lambda: is_settled(container), _SECONDS, "the events are read")
-        event = (used(container) - before) / EVENTS
+        event = (used(container) - before) / events
         begun = used(container)
         relisted, calm = pauses(cluster, options.rounds)
-        print(f"after the relists: {resident(container):.0f} MiB, {used(container) - begun:.1f} s")
+        mib, seconds = resident_mib(container.pid()), used(container) - begun
+        print(f"after the relists: {mib:.0f} MiB, {seconds:.1f} s")
     rows = [
         {"": name, **{key: f"{median(each[key] for each in found):.3g}" for key in found[0]}}
         for name, found in (("idle", bare), (f"{options.nodes} nodes, {options.pods} pods", full))

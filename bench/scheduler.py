@@ -12,13 +12,11 @@ Spillover are under a policy of three units with maxima.
 
 import argparse
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from math import ceil
-from pathlib import Path
 from statistics import median
 
 import msgspec
@@ -27,6 +25,7 @@ from harness import reports, scenes
 from harness.cluster import Cluster, Options, running
 from harness.contenders import Contender, Shipped, least, stock
 from harness.population import at_once
+from harness.processes import used_seconds
 from spillover.kube.credentials import Credentials
 from spillover.kube.session import ApiSession
 
@@ -36,7 +35,6 @@ REFERENCE = "stock, all nodes"
 RATES = (20, 100)
 VIRTUAL = 10
 _MOST_SECONDS = 120
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 Row = dict[str, str]
 
@@ -184,9 +182,12 @@ async def throughput(one: Contender, pods: int) -> dict[str, float]:
             await asyncio.to_thread(one.start)
             await bound.until(bound=1)  # not the wait for a Lease
             ids = {**one.processes(), **_control_plane(one.cluster)}
-            before, done = {name: _used(process) for name, process in ids.items()}, len(bound.times)
+            before, done = (
+                {name: used_seconds(process) for name, process in ids.items()},
+                len(bound.times),
+            )
             await bound.until(bound=pods)
-            used = {name: _used(process) - before[name] for name, process in ids.items()}
+            used = {name: used_seconds(process) - before[name] for name, process in ids.items()}
             times = sorted(bound.times.values())
             low, high = ceil(pods * 0.05), ceil(pods * 0.95)
             await _cleared(session, bound)
@@ -219,12 +220,6 @@ async def latency(one: Contender, rate: int, seconds: float) -> dict[str, float]
 
 def _control_plane(cluster: Cluster) -> dict[str, int]:
     return {name: cluster.processes_of(name)[0] for name in ("kube-apiserver", "etcd")}
-
-
-def _used(process: int) -> float:
-    """Seconds of a core so far."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 Found = dict[str, list[dict[str, float]]]

@@ -45,6 +45,19 @@ def program(process: int) -> str:
         return ""
 
 
+def used_seconds(process: int) -> float:
+    """Seconds of a core that the process has used so far."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_mib(process: int) -> float:
+    """MiB of memory that the process has now."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    (kib,) = (line.split()[1] for line in lines if line.startswith("VmRSS:"))
+    return int(kib) / 1024
+
+
 def is_alive(process: int) -> bool:
     """Whether any of its threads runs; one that nobody has waited for yet does not. After SIGKILL
     the first thread may be a zombie while others still hold the sockets open."""
