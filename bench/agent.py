@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import time
 from collections import Counter
+from dataclasses import replace
 
 import msgspec
 
@@ -15,9 +16,9 @@ from federation import objects
 from federation.agents import agent, apply
 from federation.fleet import VKE1, Fleet
 from harness import reports, scenes
-from harness.cluster import AGENTS, Cluster, Options, running
+from harness.cluster import AGENTS, Cluster, running
 from harness.containers import Container
-from harness.population import at_once
+from harness.population import UNATTENDED, at_once
 from harness.processes import resident_mib, used_seconds
 from harness.waiting import until
 from spillover.kube.credentials import Credentials
@@ -161,12 +162,7 @@ def main() -> None:
     for name, default in (("workloads", 1000), ("pods", 20_000), ("nodes", 500), ("seconds", 60)):
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N")
     options = parser.parse_args()
-    quiet = Options(
-        rights=True,
-        controllers=("namespace-controller", "serviceaccount-controller"),
-        api_server_arguments=("disable-admission-plugins=TaintNodesByCondition",),
-    )
-    with running(Cluster("bench-agent"), quiet) as cluster:
+    with running(Cluster("bench-agent"), replace(UNATTENDED, rights=True)) as cluster:
         cluster.apply(*objects.crds())
         cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         cluster.kubectl("create", "namespace", NAMESPACE)

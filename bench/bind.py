@@ -10,15 +10,16 @@ import argparse
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from statistics import median
 
 import aiohttp
 import msgspec
 
 from harness import reports, scenes
-from harness.cluster import Cluster, Options, running
+from harness.cluster import Cluster, running
 from harness.containers import extender
-from harness.population import at_once
+from harness.population import UNATTENDED, at_once, create
 from spillover.kube.credentials import Credentials
 from spillover.kube.session import ApiSession
 
@@ -147,11 +148,7 @@ async def filled(cluster: Cluster) -> None:
     )
     nodes = [scenes.node(f"node-{n}", managed=False, labels={"pool": "a"}) for n in range(NODES)]
     async with ApiSession(Credentials(cluster.kubeconfig)) as session:
-        await at_once(_post(session, each) for each in nodes)
-
-
-async def _post(session: ApiSession, body: scenes.Object) -> None:
-    await session.request("POST", "/api/v1/nodes", body=body)
+        await at_once(create(session, "/api/v1/nodes", each) for each in nodes)
 
 
 def main() -> None:
@@ -159,12 +156,8 @@ def main() -> None:
     for name, default in (("pods", 300), ("rounds", 5)):
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N")
     options = parser.parse_args()
-    quiet = Options(
-        extender_arguments=(f"--schedulers={SCHEDULER}",),
-        controllers=("namespace-controller", "serviceaccount-controller"),
-        api_server_arguments=("disable-admission-plugins=TaintNodesByCondition",),
-    )
-    with running(Cluster("bench-bind"), quiet) as cluster:
+    own = replace(UNATTENDED, extender_arguments=(f"--schedulers={SCHEDULER}",))
+    with running(Cluster("bench-bind"), own) as cluster:
         asyncio.run(filled(cluster))
         found = asyncio.run(measured(cluster, options.pods, options.rounds))
     rows = [

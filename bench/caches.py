@@ -19,9 +19,9 @@ from pathlib import Path
 from statistics import median
 
 from harness import reports, scenes
-from harness.cluster import Cluster, Options, running
+from harness.cluster import Cluster, running
 from harness.containers import Container, extender
-from harness.population import at_once
+from harness.population import UNATTENDED, at_once, create
 from harness.processes import resident_mib, used_seconds
 from harness.proxy import Answer, Fate, Proxy, Request, Treatment
 from harness.proxy import running as proxying
@@ -77,16 +77,12 @@ async def filled(cluster: Cluster, options: argparse.Namespace) -> None:
     )  # fmt: skip
     async with ApiSession(Credentials(cluster.kubeconfig)) as session:
         await at_once(
-            _created(session, "/api/v1/nodes", node(number)) for number in range(options.nodes)
+            create(session, "/api/v1/nodes", node(number)) for number in range(options.nodes)
         )
         await at_once(
-            _created(session, _PODS, pod(number, options.nodes, options.policies))
+            create(session, _PODS, pod(number, options.nodes, options.policies))
             for number in range(options.pods)
         )
-
-
-async def _created(session: ApiSession, path: str, body: scenes.Object) -> None:
-    await session.request("POST", path, body=body)
 
 
 async def touched(cluster: Cluster, number: int) -> None:
@@ -215,11 +211,7 @@ def main() -> None:
     for name, default in (("nodes", 5000), ("pods", 50_000), ("policies", 100), ("rounds", 5)):
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N")
     options = parser.parse_args()
-    quiet = Options(
-        controllers=("namespace-controller", "serviceaccount-controller"),
-        api_server_arguments=("disable-admission-plugins=TaintNodesByCondition",),
-    )
-    with running(Cluster("bench-caches"), quiet) as cluster:
+    with running(Cluster("bench-caches"), UNATTENDED) as cluster:
         container = extender(cluster)
         bare = [started(container) for _ in range(options.rounds)]
         asyncio.run(filled(cluster, options))

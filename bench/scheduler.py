@@ -22,9 +22,9 @@ from statistics import median
 import msgspec
 
 from harness import reports, scenes
-from harness.cluster import Cluster, Options, running
+from harness.cluster import Cluster, running
 from harness.contenders import Contender, Shipped, least, stock
-from harness.population import at_once
+from harness.population import UNATTENDED, at_once, create
 from harness.processes import used_seconds
 from spillover.kube.credentials import Credentials
 from spillover.kube.session import ApiSession
@@ -124,7 +124,7 @@ async def prepared(cluster: Cluster, nodes: int) -> None:
     cluster.kubectl("create", "namespace", NAMESPACE)
     cluster.kubectl("wait", "--for=create", "sa/default", "-n", NAMESPACE, "--timeout=60s")
     async with ApiSession(Credentials(cluster.kubeconfig)) as session:
-        await at_once(_created(session, "/api/v1/nodes", _node(number)) for number in range(nodes))
+        await at_once(create(session, "/api/v1/nodes", _node(number)) for number in range(nodes))
 
 
 def policy(pods: int) -> scenes.Object:
@@ -160,10 +160,6 @@ def _pod(name: str, scheduler: str) -> scenes.Object:
     return found
 
 
-async def _created(session: ApiSession, path: str, body: scenes.Object) -> None:
-    await session.request("POST", path, body=body)
-
-
 async def _cleared(session: ApiSession, bound: Bound) -> None:
     await session.request("DELETE", PODS, params={"gracePeriodSeconds": "0"}, seconds=120)
     await bound.until(there=0)
@@ -175,7 +171,7 @@ async def throughput(one: Contender, pods: int) -> dict[str, float]:
         one.stop()
         async with watching(session) as bound:
             await at_once(
-                _created(session, PODS, _pod(f"pod-{number:05}", one.scheduler))
+                create(session, PODS, _pod(f"pod-{number:05}", one.scheduler))
                 for number in range(pods)
             )
             await bound.until(there=pods)
@@ -208,7 +204,7 @@ async def latency(one: Contender, rate: int, seconds: float) -> dict[str, float]
             await asyncio.sleep(max(0.0, begun + number / rate - time.monotonic()))
             name = f"pod-{number:05}"
             created[name] = time.monotonic()
-            group.create_task(_created(session, PODS, _pod(name, one.scheduler)))
+            group.create_task(create(session, PODS, _pod(name, one.scheduler)))
         await bound.until(bound=len(created))
         await _cleared(session, bound)
     took = sorted(bound.times[name] - created[name] for name in created)
@@ -281,13 +277,9 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N")
     parser.add_argument("--report", default="", metavar="NAME")
     options = parser.parse_args()
-    options_of_both = Options(
-        # Nodes are never heard of again: nothing takes them for dead, and heartbeats cost nothing.
-        controllers=(
-            "namespace-controller", "serviceaccount-controller", "garbage-collector-controller",
-        ),
-        api_server_arguments=("disable-admission-plugins=TaintNodesByCondition",),
-    )  # fmt: skip
+    options_of_both = replace(
+        UNATTENDED, controllers=(*UNATTENDED.controllers, "garbage-collector-controller")
+    )
     with ExitStack() as stack:
         plain = stack.enter_context(
             running(Cluster("bench-plain"), replace(options_of_both, components=False))

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -137,13 +136,3 @@ def ground(name: str, lease: tuple[float, float, float] | None) -> Iterator[Grou
         judge = Judge(cluster.kubeconfig)
         stack.callback(judge.end)
         yield Ground(cluster, Api(cluster.kubeconfig), proxy, fates, judge)
-
-
-def until(condition: Callable[[], bool], seconds: float, what: str) -> float:
-    """How long it took. Raises TimeoutError."""
-    begun = time.monotonic()
-    while not condition():
-        if time.monotonic() - begun > seconds:
-            raise TimeoutError(f"not within {seconds:.0f} s: {what}")
-        time.sleep(0.1)
-    return time.monotonic() - begun

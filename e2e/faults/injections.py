@@ -10,10 +10,11 @@ from functools import partial
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, Signals
 
 from faults.api import ApiFailureError
-from faults.ground import LEASE_PATH, REPLICAS, Ground, until
+from faults.ground import LEASE_PATH, REPLICAS, Ground
 from harness import processes
 from harness.containers import Container
 from harness.proxy import Fate, Lag, Request, Silence, Treatment
+from harness.waiting import until
 
 _POLICY = "spillover-test-refuse-sweep"
 _ADMISSION = "/apis/admissionregistration.k8s.io/v1"

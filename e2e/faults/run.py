@@ -12,11 +12,12 @@ from typing import Any
 
 from faults.api import Api, ApiFailureError
 from faults.churn import LOAD, Churn, scale
-from faults.ground import REPLICAS, Ground, until
+from faults.ground import REPLICAS, Ground
 from faults.hostile import HostileChurn, remove_unplaceable
 from faults.injections import strike
 from faults.plan import Action, Plan
 from harness import scenes
+from harness.waiting import until
 from harness.watch import is_live, node_of
 
 Object = dict[str, Any]

@@ -6,11 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import scenes
-from harness.cluster import Cluster
+from harness.cluster import Cluster, Options
 from spillover.kube.credentials import Credentials
 from spillover.kube.session import ApiSession
 
 Object = dict[str, Any]
+
+UNATTENDED = Options(
+    controllers=("namespace-controller", "serviceaccount-controller"),
+    api_server_arguments=("disable-admission-plugins=TaintNodesByCondition",),
+)
+"""For a cluster whose nodes are never heard of again: nothing takes them for dead, and heartbeats
+cost nothing."""
 
 _NAMESPACES = 20
 _AT_ONCE = 16
@@ -88,6 +95,11 @@ class Population:
             body={"status": {"conditions": [condition]}},
             content_type=_PATCH,
         )
+
+
+async def create(session: ApiSession, path: str, body: Object) -> None:
+    """Creates one object. `path` is that of its collection."""
+    await session.request("POST", path, body=body)
 
 
 async def at_once(requests: Iterable[Coroutine[Any, Any, None]]) -> None:
