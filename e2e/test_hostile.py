@@ -227,7 +227,7 @@ def test_a_bound_pod_is_moved_by_its_annotation(scene: Scene) -> None:
 def test_nor_where_the_api_server_lets_it(scene: Scene) -> None:
     """Without the admission policy Spillover believes its own record, and writes it back."""
     first, second = attributed(scene)
-    binding = "validatingadmissionpolicybinding/spillover-attribution"
+    binding = "validatingadmissionpolicybinding/spillover-pods"
     text = scene.cluster.kubectl("get", binding, "-o", "yaml")
     scene.cluster.kubectl("delete", binding)
     try:

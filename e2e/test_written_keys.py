@@ -29,6 +29,9 @@ def edited(cluster: Cluster) -> Iterator[Cluster]:
     """A cluster whose ConfigMap a test may edit."""
     before = json.loads(cluster.kubectl("get", "cm", CONFIG_MAP, "-n", NAMESPACE, "-o", "json"))
     yield cluster
+    if CONFIG_MAP not in cluster.kubectl("get", "cm", "-n", NAMESPACE, "-o", "name"):
+        named = {"name": CONFIG_MAP, "namespace": NAMESPACE}
+        cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": named})
     edit(cluster, before["data"])
 
 
@@ -102,6 +105,39 @@ def test_strict_mode_lets_pods_onto_nodes_of_a_zone(scene: Scene, edited: Cluste
     assert [each["metadata"]["labels"].get("tier") for each in found].count("base") == 1
 
 
+def test_without_the_list_nobody_else_is_stopped(scene: Scene, edited: Cluster) -> None:
+    """Whoever deletes the namespace deletes the ConfigMap with it: other schedulers bind, and the
+    status of pods changes. Spillover places, and writes no key."""
+    scene.add_nodes(node("ordinary", gpus=0))
+    scene.add(
+        policy(ACK, scene.namespace, "own", selector={"app": "a"},
+               units=[{"resource": "ecs", "podLabels": {"key1": "value1"}}]),
+        policy(ACK, scene.namespace, "bare", selector={"app": "b"}, units=[{"resource": "ecs"}]),
+    )  # fmt: skip
+    edited.kubectl("delete", "cm", CONFIG_MAP, "-n", NAMESPACE)
+    edited.kubectl(
+        "wait", f"resourcepolicies.{ACK}/own", "-n", scene.namespace,
+        "--for=condition=Invalid", "--timeout=30s",
+    )  # fmt: skip
+    for name, scheduler, app in (
+        ("others", "default-scheduler", "other"),
+        ("ours", SCHEDULER, "b"),
+        ("waits", SCHEDULER, "a"),
+    ):
+        scene.add(pod(scene.namespace, name, scheduler, labels={"app": app}, gpus=0))
+    found = scene.pods.wait_for(
+        lambda pods: (
+            {each["metadata"]["name"] for each in pods if is_ready(each)} == {"others", "ours"}
+            and any(scheduling_message(each) for each in pods)
+        ),
+        30,
+        "all run that need no key",
+    )
+    (message,) = filter(None, map(scheduling_message, found))
+    assert "podLabels[key1]" in message
+    assert f"no readable ConfigMap {CONFIG_MAP}" in message
+
+
 def test_each_line_is_an_expression_of_its_own(scene: Scene, edited: Cluster) -> None:
     """The API server judges by all lines at once."""
     scene.add_nodes(node("ordinary", gpus=0))
@@ -168,6 +204,16 @@ def test_nor_by_a_patch_before_the_binding(scene: Scene, *, is_there: bool) -> N
     with pytest.raises(ClusterError, match="lets no policy write istio"):
         scene.cluster.kubectl(*command, json.dumps({"metadata": {"labels": {"istio.io/rev": "b"}}}))
     scene.cluster.kubectl(*command, json.dumps({"metadata": {"labels": {"key1": "b"}}}))
+    found = json.loads(
+        scene.cluster.kubectl("get", "pod", "one", "-n", scene.namespace, "-o", "json")
+    )
+    found["metadata"].setdefault("annotations", {})[ROLE] = "admin"
+    with pytest.raises(ClusterError, match="by the status of a pod"):
+        scene.cluster.kubectl(
+            "replace", "--raw", f"/api/v1/namespaces/{scene.namespace}/pods/one/status",
+            "--as=system:serviceaccount:spillover-system:spillover-scheduler", "-f", "-",
+            stdin=json.dumps(found),
+        )  # fmt: skip
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from spillover.api.kubernetes import (
     NodeObject,
     WorkloadObject,
 )
-from spillover.core.admission.binding_keys import ALL, CONFIG_MAP, BindingKeys
+from spillover.core.admission.binding_keys import ALL, CONFIG_MAP, NONE, BindingKeys
 from spillover.core.cache.cluster import ClusterCache
 from spillover.core.dialects import load
 from spillover.core.model.conventions import NodeConventions
@@ -163,7 +163,9 @@ async def _binding_keys(session: ApiSession, unseen: list[str]) -> BindingKeys:
     try:
         return binding_keys(await session.request("GET", _BINDING_KEYS))
     except ApiError as error:
-        if error.status not in (403, 404):
+        if error.status == 404:
+            return NONE
+        if error.status != 403:
             raise
         unseen.append(f"{_BINDING_KEYS} cannot be read: which keys policies may write is not known")
     except (msgspec.MsgspecError, ValueError) as error:

@@ -69,10 +69,11 @@ class BindingKeys:
 
 
 ALL = BindingKeys()
-"""Applies if the ConfigMap does not exist. The API server then refuses all bindings."""
+"""Applies before the first list of the ConfigMap, and where nobody can read it."""
 
 NONE = BindingKeys(allowed=re.compile("^$"))
-"""Applies if the ConfigMap exists but has never been read."""
+"""Applies if the ConfigMap does not exist, or exists but has never been read. The API server then
+judges no Binding."""
 
 
 @lru_cache(maxsize=16_384)
@@ -81,6 +82,8 @@ def _problem(keys: BindingKeys, key: str) -> str | None:
         return None
     if keys.refused is not None and keys.refused.search(key):
         return f"may grant something: the cluster's {CONFIG_MAP} refuses it"
+    if keys is NONE:
+        return f"no key may be written: the cluster has no readable ConfigMap {CONFIG_MAP}"
     if keys.allowed is not None and not keys.allowed.search(key):
         return f"is not among those that the cluster's {CONFIG_MAP} allows"
     return None
