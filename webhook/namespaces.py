@@ -1,5 +1,6 @@
 """Labels and annotations of namespaces. They contain the defaults for the namespace's pods."""
 
+from collections.abc import Set
 from typing import NamedTuple
 
 from spillover.api.kubernetes import NamespaceObject
@@ -34,8 +35,10 @@ class Namespaces:
     def drop(self, item: Namespace) -> None:
         self._known.pop(item.name, None)
 
-    def keep(self, items: list[Namespace], version: int) -> None:  # noqa: ARG002 - a Sink's
-        listed = {item.name for item in items}
+    def key(self, item: Namespace) -> str:
+        return item.name
+
+    def keep(self, listed: Set[str], version: int) -> None:  # noqa: ARG002 - a Sink's
         for name in self._known.keys() - listed:
             del self._known[name]
 

@@ -1,6 +1,6 @@
 """What the webhook watches: policies, nodes and namespaces."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from functools import partial
 from random import Random
 from typing import Any, NamedTuple
@@ -50,8 +50,11 @@ class PolicySink:
     def drop(self, item: PolicyItem) -> None:
         self._forget(item.policy.key)
 
-    def keep(self, items: list[PolicyItem], version: int) -> None:  # noqa: ARG002 - a Sink's
-        for key in set(self._policies.keys(self._group)) - {item.policy.key for item in items}:
+    def key(self, item: PolicyItem) -> PolicyKey:
+        return item.policy.key
+
+    def keep(self, listed: Set[PolicyKey], version: int) -> None:  # noqa: ARG002 - a Sink's
+        for key in set(self._policies.keys(self._group)) - listed:
             self._forget(key)
 
     def unreadable(self, found: Unreadable) -> PolicyItem:
@@ -77,8 +80,11 @@ class NodeSink:
     def drop(self, item: Node) -> None:
         self._nodes.drop(item.name)
 
-    def keep(self, items: list[Node], version: int) -> None:  # noqa: ARG002 - a Sink's
-        for name in self._nodes.names() - {item.name for item in items}:
+    def key(self, item: Node) -> str:
+        return item.name
+
+    def keep(self, listed: Set[str], version: int) -> None:  # noqa: ARG002 - a Sink's
+        for name in self._nodes.names() - listed:
             self._nodes.drop(name)
 
     def unreadable(self, found: Unreadable) -> None:

@@ -1,7 +1,7 @@
 """The watches that decisions depend on, and the sinks that put the objects into the cache."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from random import Random
 from typing import Any, NamedTuple, Protocol
@@ -52,8 +52,11 @@ class PodSink:
     def drop(self, item: Pod) -> None:
         self._cache.drop_pod(item.uid, item.version)
 
-    def keep(self, items: list[Pod], version: int) -> None:
-        self._cache.keep_pods({item.uid for item in items}, version)
+    def key(self, item: Pod) -> str:
+        return item.uid
+
+    def keep(self, listed: Set[str], version: int) -> None:
+        self._cache.keep_pods(listed, version)
 
     def unreadable(self, found: Unreadable) -> Pod:
         return self._cache.unreadable_pod(found.identity, found.reason)
@@ -69,8 +72,11 @@ class NodeSink:
     def drop(self, item: Node) -> None:
         self._cache.drop_node(item.name)
 
-    def keep(self, items: list[Node], version: int) -> None:  # noqa: ARG002 - a Sink's
-        self._cache.keep_nodes({item.name for item in items})
+    def key(self, item: Node) -> str:
+        return item.name
+
+    def keep(self, listed: Set[str], version: int) -> None:  # noqa: ARG002 - a Sink's
+        self._cache.keep_nodes(listed)
 
     def unreadable(self, found: Unreadable) -> None:
         self._cache.drop_node(found.identity.name)
@@ -117,8 +123,10 @@ class PolicySink:
         self._forget(item.policy.key)
         self._cache.drop_policy(item.policy.key)
 
-    def keep(self, items: list[PolicyItem], version: int) -> None:  # noqa: ARG002 - a Sink's
-        listed = {item.policy.key for item in items}
+    def key(self, item: PolicyItem) -> PolicyKey:
+        return item.policy.key
+
+    def keep(self, listed: Set[PolicyKey], version: int) -> None:  # noqa: ARG002 - a Sink's
         known = {
             *self._cache.policies.keys(self._group),
             *self._cache.edits.pending_keys(self._group),
@@ -163,8 +171,11 @@ class NamespaceSink:
     def drop(self, item: NamespaceObject) -> None:
         self._cache.put_namespace(item.metadata.name, {})
 
-    def keep(self, items: list[NamespaceObject], version: int) -> None:  # noqa: ARG002 - a Sink's
-        self._cache.keep_namespaces({item.metadata.name for item in items})
+    def key(self, item: NamespaceObject) -> str:
+        return item.metadata.name
+
+    def keep(self, listed: Set[str], version: int) -> None:  # noqa: ARG002 - a Sink's
+        self._cache.keep_namespaces(listed)
 
     def unreadable(self, found: Unreadable) -> None:
         self._cache.put_namespace(found.identity.name, {})
@@ -183,8 +194,11 @@ class WorkloadSink:
     def drop(self, item: Workload) -> None:
         self._cache.drop_workload(item.uid)
 
-    def keep(self, items: list[Workload], version: int) -> None:  # noqa: ARG002 - a Sink's
-        self._cache.keep_workloads(self._kind, {item.uid for item in items})
+    def key(self, item: Workload) -> str:
+        return item.uid
+
+    def keep(self, listed: Set[str], version: int) -> None:  # noqa: ARG002 - a Sink's
+        self._cache.keep_workloads(self._kind, listed)
 
     def unreadable(self, found: Unreadable) -> None:
         self._cache.drop_workload(found.identity.uid)
@@ -204,7 +218,7 @@ def reflectors(
     depend on them (`with_namespaces`), namespaces. Each reflector keeps its part of the cache up to
     date. `namespace` is Spillover's own namespace."""
     judge = PolicyJudge()
-    policies = (
+    policies = tuple(
         Reflector(
             session,
             f"/apis/{dialect.GROUP}/{dialect.VERSION}/resourcepolicies",
@@ -231,12 +245,17 @@ def reflectors(
         Reflector(session, "/api/v1/namespaces", _namespace, NamespaceSink(cache), random, clock)
         for _ in range(with_namespaces)
     )
+    nodes = Reflector(session, "/api/v1/nodes", _node, NodeSink(cache), random, clock)
+    # A pod counts by its node and its policies: if these come later, it is counted again for each.
+    pods = Reflector(
+        session, "/api/v1/pods", pod_of, PodSink(cache), random, clock, after=(nodes, *policies)
+    )
     return (
         *policies,
         *workloads,
         *namespaces,
-        Reflector(session, "/api/v1/nodes", _node, NodeSink(cache), random, clock),
-        Reflector(session, "/api/v1/pods", pod_of, PodSink(cache), random, clock),
+        nodes,
+        pods,
         keys_reflector(session, namespace, judge, random, clock),
     )
 

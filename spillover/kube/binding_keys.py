@@ -1,6 +1,6 @@
 """Watches the ConfigMap of the label and annotation keys that a policy may write onto pods."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from random import Random
 
 import msgspec
@@ -55,11 +55,14 @@ class PolicyJudge:
         self._set(item)
 
     def drop(self, item: BindingKeys) -> None:  # noqa: ARG002 - a Sink's
-        self._set(ALL)
+        self._set(NONE)
 
-    def keep(self, items: list[BindingKeys], version: int) -> None:  # noqa: ARG002 - a Sink's
-        if not items and not self._is_broken:
-            self._set(ALL)
+    def key(self, item: BindingKeys) -> str:  # noqa: ARG002 - a Sink's
+        return CONFIG_MAP
+
+    def keep(self, listed: Set[str], version: int) -> None:  # noqa: ARG002 - a Sink's
+        if not listed and not self._is_broken:
+            self._set(NONE)
         self._is_broken = False
 
     def unreadable(self, found: Unreadable) -> None:  # noqa: ARG002 - a Sink's

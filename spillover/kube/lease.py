@@ -1,6 +1,6 @@
 """Watches the Lease of our scheduler's leader election. Source: k8s.io/api/coordination/v1."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from random import Random
 
 import msgspec
@@ -46,8 +46,11 @@ class LeaseSink:
     def drop(self, item: Lease) -> None:  # noqa: ARG002 - a Sink's
         self._see(None)
 
-    def keep(self, items: list[Lease], version: int) -> None:  # noqa: ARG002 - a Sink's
-        if not items:
+    def key(self, item: Lease) -> str:
+        return item.holder
+
+    def keep(self, listed: Set[str], version: int) -> None:  # noqa: ARG002 - a Sink's
+        if not listed:
             self._see(None)
         self._tenure.may_have_missed()
 

@@ -21,12 +21,21 @@ resets the wait. The wait is at least the Retry-After of the API server.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Hashable,
+    Mapping,
+    Sequence,
+    Set,
+)
+from contextlib import aclosing
 from dataclasses import dataclass
 from math import inf
 from random import Random
 from types import MappingProxyType
-from typing import Generic, NoReturn, Protocol, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 import aiohttp
 import msgspec
@@ -68,7 +77,7 @@ T = TypeVar("T")
 class Limits:
     """The limits of a reflector."""
 
-    page: int = 500
+    page: int = 1000
     """The size of a page of the list, in objects."""
     stream: tuple[int, int] = (240, 480)
     """The bounds, in seconds, between which the requested duration of a stream is drawn."""
@@ -86,9 +95,12 @@ class Sink(Protocol[T]):
 
     def drop(self, item: T) -> None: ...
 
-    def keep(self, items: list[T], version: int) -> None:
-        """`items` is the complete list at `version`. `put` was called for each of them before. All
-        other known objects are deleted."""
+    def key(self, item: T) -> Hashable:
+        """What tells the item from all others of the collection."""
+
+    def keep(self, listed: Set[Any], version: int) -> None:
+        """`listed` has the key of each object of the complete list at `version`. `put` was called
+        for each of them before. All other known objects are deleted."""
 
     def unreadable(self, found: Unreadable) -> T | None:
         """The object exists and does not decode. Returns the item that replaces it, which is then
@@ -150,7 +162,8 @@ class Reflector(Generic[T]):
     `path` is the path of the collection, such as /api/v1/pods. `decode` turns the JSON of one
     object into an item; an object for which it raises any exception is unreadable. `clock` returns
     seconds and never goes back. `select` are query parameters that narrow the collection.
-    `may_be_absent`: the collection exists only while its CRD is installed."""
+    `may_be_absent`: the collection exists only while its CRD is installed. The first list begins
+    when those of `after` are complete."""
 
     def __init__(
         self,
@@ -164,8 +177,10 @@ class Reflector(Generic[T]):
         select: Mapping[str, str] = MappingProxyType({}),
         *,
         may_be_absent: bool = False,
+        after: Sequence["Reflector[Any]"] = (),
     ) -> None:
         self.path = path
+        self._after = after
         self.synced = asyncio.Event()
         self.relists = 0
         self.trouble = ""
@@ -221,6 +236,8 @@ class Reflector(Generic[T]):
     async def run(self) -> None:
         """Never returns. Tries again after faults of the API server or the network. Raises the
         exceptions of bugs."""
+        for earlier in self._after:
+            await earlier.synced.wait()
         while True:
             least = 0.0
             try:
@@ -248,23 +265,20 @@ class Reflector(Generic[T]):
             await asyncio.sleep(max(least, self._backoff.next()))
 
     async def _list(self) -> int:
-        """Feeds a complete, consistent list to the sink and returns its version."""
+        """Feeds a complete, consistent list to the sink and returns its version. Each object is put
+        when its page is there: only the keys of a large list are kept until its end."""
         if not self._absences:
             self.relists += 1
-        items: list[T] = []
+        listed: set[Hashable] = set()
         unreadable: dict[str, Unreadable] = {}
-        pages = {"limit": str(self.limits.page)} if self._in_pages else {}
-        params = {**self._select, **pages}
-        while True:
-            part = await self._page(params)
-            for index, raw in enumerate(part.items or ()):
-                item = self._decoded(raw, unreadable)
-                if item is not None:
-                    items.append(item)
-                await self._breathe(index)
-            if not part.metadata.continue_:
-                break
-            params["continue"] = part.metadata.continue_
+        async with aclosing(self._pages()) as pages:
+            async for part in pages:
+                for index, raw in enumerate(part.items or ()):
+                    item = self._decoded(raw, unreadable)
+                    if item is not None:
+                        listed.add(self._sink.key(item))
+                        self._sink.put(item)
+                    await self._breathe(index)
         version = self._number(part.metadata.resource_version)
         if self._absences:
             self.relists += 1  # the collection exists now
@@ -272,14 +286,29 @@ class Reflector(Generic[T]):
         self._absences = 0
         self._in_pages = True
         self._hear()
-        for index, item in enumerate(items):
-            self._sink.put(item)
-            await self._breathe(index)
-        self._sink.keep(items, version)
+        self._sink.keep(listed, version)
         self.unreadable = unreadable
         self._empty_streams = 0
         self.synced.set()
         return version
+
+    async def _pages(self) -> AsyncGenerator[Page, None]:
+        """The pages of a list. The API server makes the next page while one is read."""
+        limit = {"limit": str(self.limits.page)} if self._in_pages else {}
+        ahead = asyncio.create_task(self._page({**self._select, **limit}))
+        try:
+            while True:
+                part = await ahead
+                more = part.metadata.continue_
+                if more:
+                    params = {**self._select, **limit, "continue": more}
+                    ahead = asyncio.create_task(self._page(params))
+                yield part
+                if not more:
+                    return
+        finally:
+            ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)
 
     def _hear_of_absence(self) -> None:
         """The API server has said that the collection does not exist. Where objects are known, only
@@ -291,7 +320,7 @@ class Reflector(Generic[T]):
             return
         if self._absent_at == -inf:
             _log.info("%s does not exist: its CRD is not installed", self.path)
-            self._sink.keep([], 0)
+            self._sink.keep(frozenset(), 0)
         self._absent_at = self._heard
         self._empty_streams = 0
         self.unreadable = {}

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Set
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -41,9 +41,12 @@ class Mirror:
     def unreadable(self, found: Unreadable) -> None:
         raise AssertionError(f"nothing here is unreadable: {found}")
 
-    def keep(self, items: list[Object], version: int) -> None:
+    def key(self, item: Object) -> str:
+        name: str = item["metadata"]["name"]
+        return name
+
+    def keep(self, listed: Set[str], version: int) -> None:
         assert version > 0
-        listed = {item["metadata"]["name"] for item in items}
         self.objects = {name: item for name, item in self.objects.items() if name in listed}
         self.changed.set()
 
@@ -127,8 +130,8 @@ def crd_of_things() -> Object:
 class Absent(Mirror):
     """A sink of a collection that may not exist."""
 
-    def keep(self, items: list[Object], version: int) -> None:
-        super().keep(items, max(version, 1))
+    def keep(self, listed: Set[str], version: int) -> None:
+        super().keep(listed, max(version, 1))
 
 
 async def test_a_collection_whose_crd_comes_and_goes(

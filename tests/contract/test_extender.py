@@ -4,7 +4,7 @@ import asyncio
 import io
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -39,7 +39,10 @@ class Unused:
 
     def drop(self, item: bytes) -> None: ...
 
-    def keep(self, items: list[bytes], version: int) -> None: ...
+    def key(self, item: bytes) -> bytes:
+        return item
+
+    def keep(self, listed: Set[bytes], version: int) -> None: ...
 
     def unreadable(self, found: Unreadable) -> None: ...
 

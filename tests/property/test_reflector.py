@@ -3,7 +3,7 @@ they behave again it has missed nothing, and meanwhile it does not storm them.""
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Set
 from contextlib import asynccontextmanager
 from functools import partial
 from random import Random
@@ -236,9 +236,12 @@ class Mirror:
     def unreadable(self, found: Unreadable) -> None:
         raise AssertionError(f"nothing here is unreadable: {found}")
 
-    def keep(self, items: list[Object], version: int) -> None:
+    def key(self, item: Object) -> str:
+        name: str = item["metadata"]["name"]
+        return name
+
+    def keep(self, listed: Set[str], version: int) -> None:
         assert version > 0
-        listed = {item["metadata"]["name"] for item in items}
         self.objects = {name: item for name, item in self.objects.items() if name in listed}
 
 

@@ -177,7 +177,7 @@ class Process:
         current = world.leases[-1]
         if current is not None:
             self.leases.put(current)
-        self.leases.keep([current] if current is not None else [], 0)
+        self.leases.keep({current.holder} if current is not None else set(), 0)
         self.tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(self.leading.run()),
             asyncio.create_task(self.binding.settle_outcomes()),

@@ -3,7 +3,7 @@ objects that nobody can read among ordinary ones, in virtual time."""
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Set
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
@@ -129,9 +129,11 @@ class Pods:
         self.known.pop(item.name, None)
         self.bad.discard(item.name)
 
-    def keep(self, items: list[Pod], version: int) -> None:
+    def key(self, item: Pod) -> str:
+        return item.name
+
+    def keep(self, listed: Set[str], version: int) -> None:
         assert version >= 0
-        listed = {item.name for item in items}
         for name in self.known.keys() - listed:
             del self.known[name]
 

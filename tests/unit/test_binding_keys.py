@@ -155,12 +155,13 @@ def test_what_cannot_be_read_leaves_what_was_in_force() -> None:
     assert judge.judged(policy) == policy
     bad = Unreadable(identity(b'{"metadata":{"name":"c","uid":"u","resourceVersion":"1"}}'), "bad")
     judge.unreadable(bad)  # never read: no key passes
-    judge.keep([], 1)
+    judge.keep(set(), 1)
     judge.put(BindingKeys.read({"refused": "^istio"}))
     assert [type(each) for each in told] == [InvalidPolicy, Policy]
     judge.unreadable(bad)
-    judge.keep([], 2)
+    judge.keep(set(), 2)
     assert judge.keys.problem("istio.io/rev")
     assert judge.keys.problem("key1") is None
-    judge.keep([], 3)  # it is gone
-    assert judge.keys.problem("istio.io/rev") is None
+    judge.keep(set(), 3)  # it is gone: no key passes
+    assert judge.keys.problem("key1")
+    assert judge.keys.problem("spillover.dev/unit") is None

@@ -2,6 +2,7 @@
 
 from bisect import insort
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from spillover.core.cache.ledger import NOWHERE, Bound, Slot
@@ -170,4 +171,10 @@ def counted(pod: Pod, home: Home) -> Bound:
     if policy.ignore_previous_pod and (pod.since or pod.created) < policy.created:
         return Bound(NOWHERE, leaving)
     key = UnitKey(policy.key, unit.identity, group_of(pod, policy))
-    return Bound(Slot(key, pod.requests), leaving)
+    return _one(Bound(Slot(key, pod.requests), leaving))
+
+
+@lru_cache(maxsize=4096)
+def _one(state: Bound) -> Bound:
+    """The same state, as one object for all pods of a unit."""
+    return state

@@ -9,15 +9,19 @@ class Priorities:
 
     def __init__(self) -> None:
         self._pods: dict[str, tuple[str, int]] = {}
-        self._on_node: dict[str, Counter[int]] = {}
+        self._on_node: dict[str, dict[int, int]] = {}
+        # One object for all pods of a priority on a node.
+        self._places: dict[tuple[str, int], tuple[str, int]] = {}
         self._all: Counter[int] = Counter()
 
     def see(self, uid: str, node: str, priority: int) -> None:
-        if self._pods.get(uid) == (node, priority):
+        place = (node, priority)
+        if self._pods.get(uid) == place:
             return
         self.forget(uid)
-        self._pods[uid] = (node, priority)
-        self._on_node.setdefault(node, Counter())[priority] += 1
+        self._pods[uid] = self._places.setdefault(place, place)
+        on_node = self._on_node.setdefault(node, {})
+        on_node[priority] = on_node.get(priority, 0) + 1
         self._all[priority] += 1
 
     def forget(self, uid: str) -> None:
@@ -29,6 +33,8 @@ class Priorities:
             counts[priority] -= 1
             if not counts[priority]:
                 del counts[priority]
+        if priority not in self._on_node[node]:
+            del self._places[known]
         if not self._on_node[node]:
             del self._on_node[node]
 

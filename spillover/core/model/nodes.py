@@ -12,6 +12,7 @@ from spillover.api.kubernetes import NodeObject, Taint, Toleration
 from spillover.core.model.conventions import NodeConventions
 from spillover.core.model.policy import NodeKind, NodePool
 from spillover.core.model.selectors import Operator, Requirement, includes
+from spillover.core.model.sharing import one_text
 from spillover.core.model.taints import repels, tolerated
 
 MOST_KEPT_NAMES = 500_000
@@ -34,7 +35,7 @@ class Node:
 def node_from_wire(wire: NodeObject) -> Node:
     return Node(
         name=wire.metadata.name,
-        labels=wire.metadata.labels or {},
+        labels={key: one_text(value) for key, value in (wire.metadata.labels or {}).items()},
         taints=tuple(taint for taint in wire.spec.taints or () if repels(taint)),
     )
 

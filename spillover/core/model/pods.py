@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from spillover.api.kubernetes import PodObject, PodSpec, Toleration, parse_version
 from spillover.api.partial import Identity
 from spillover.core.model.resources import Requests, pod_requests
+from spillover.core.model.sharing import one_mapping, one_text
 from spillover.core.model.timestamps import AFTER_ALL
 from spillover.core.model.workloads import controller_of, has_given_node, owner_of
 
@@ -144,12 +145,12 @@ def pod_from_wire(wire: PodObject) -> Pod:
     own, given = _tolerations(wire)
     return Pod(
         uid=metadata.uid,
-        namespace=metadata.namespace,
+        namespace=one_text(metadata.namespace),
         name=metadata.name,
         version=parse_version(metadata.resource_version),
-        labels=metadata.labels or {},
-        annotations=metadata.annotations or {},
-        node=spec.node_name,
+        labels=one_mapping(metadata.labels),
+        annotations=one_mapping(metadata.annotations),
+        node=one_text(spec.node_name),
         finished=status.phase in _FINISHED,
         terminating=metadata.deletion_timestamp is not None,
         tolerations=own,
@@ -160,16 +161,16 @@ def pod_from_wire(wire: PodObject) -> Pod:
         ),
         slow_to_bind=_slow_to_bind(spec),
         priority=spec.priority or 0,
-        created=metadata.creation_timestamp or "",
-        scheduler=spec.scheduler_name,
-        since=(scheduled.last_transition_time or "") if scheduled is not None else "",
+        created=one_text(metadata.creation_timestamp or ""),
+        scheduler=one_text(spec.scheduler_name),
+        since=one_text(scheduled.last_transition_time or "") if scheduled is not None else "",
         requests=pod_requests(wire),
-        owner=owner_of(metadata),
+        owner=one_text(owner_of(metadata)),
         nominated=status.nominated_node_name,
         may_preempt=spec.preemption_policy != "Never",
         started=status.phase not in ("", "Pending"),
         ready=any(c.type == "Ready" and c.status == "True" for c in status.conditions or ()),
-        controller=controller_of(metadata),
+        controller=one_text(controller_of(metadata)),
         spreads_by_taints=any(
             each.when_unsatisfiable == "DoNotSchedule" and each.node_taints_policy == "Honor"
             for each in spec.topology_spread_constraints or ()
@@ -181,12 +182,15 @@ def pod_from_wire(wire: PodObject) -> Pod:
     )
 
 
+_NO_KEYS: frozenset[str] = frozenset()
+
+
 def _tolerations(wire: PodObject) -> tuple[tuple[Toleration, ...], frozenset[str]]:
     """The pod's own tolerations, and the keys of those that Spillover gave it."""
     every = wire.spec.tolerations or ()
     text = (wire.metadata.annotations or {}).get(TOLERATED_ANNOTATION, "")
     if not text or len(text) > _LONGEST_KEYS:
-        return tuple(every), frozenset()
+        return tuple(every), _NO_KEYS
     keys = frozenset(text.split(","))
     given = [each for each in every if each == Toleration(each.key, "Exists") and each.key in keys]
     return (

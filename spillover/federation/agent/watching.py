@@ -1,7 +1,7 @@
 """The watches of the agent: its own cluster, and the objects of the hub."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from math import inf
 from random import Random
@@ -84,8 +84,10 @@ class DictSink(Generic[T, K, V]):
     def drop(self, item: T) -> None:
         self._forget(self._entry(item)[0])
 
-    def keep(self, items: list[T], version: int) -> None:  # noqa: ARG002 - a Sink's
-        listed = {self._entry(item)[0] for item in items}
+    def key(self, item: T) -> K:
+        return self._entry(item)[0]
+
+    def keep(self, listed: Set[K], version: int) -> None:  # noqa: ARG002 - a Sink's
         for key in [each for each in self._found if each not in listed and self._is_own(each)]:
             self._forget(key)
 
@@ -236,8 +238,10 @@ class ClusterSink:
     def drop(self, item: tuple[str, bool]) -> None:
         self._clusters.pop(item[0], None)
 
-    def keep(self, items: list[tuple[str, bool]], version: int) -> None:  # noqa: ARG002 - a Sink's
-        listed = {name for name, _ in items}
+    def key(self, item: tuple[str, bool]) -> str:
+        return item[0]
+
+    def keep(self, listed: Set[str], version: int) -> None:  # noqa: ARG002 - a Sink's
         for name in self._clusters.keys() - listed:
             del self._clusters[name]
 
@@ -258,8 +262,11 @@ class LeaseSink:
     def drop(self, item: AgentLease) -> None:
         self._view.leases.forget(item.member)
 
-    def keep(self, items: list[AgentLease], version: int) -> None:  # noqa: ARG002 - a Sink's
-        self._view.leases.keep({item.member for item in items})
+    def key(self, item: AgentLease) -> str:
+        return item.member
+
+    def keep(self, listed: Set[str], version: int) -> None:  # noqa: ARG002 - a Sink's
+        self._view.leases.keep(listed)
 
     def unreadable(self, found: Unreadable) -> None: ...
 
