@@ -1,4 +1,4 @@
-"""`python -m certificates`: the keeper of the webhook's certificates. It listens on no port."""
+"""`python -m certificates`: the keeper of certificates. It listens on no port."""
 
 import random
 import sys
@@ -17,7 +17,11 @@ from spillover.serving.processes import run_together
 async def run(settings: Settings) -> int:
     """Returns the process's exit status."""
     place = SecretPlace(
-        settings.namespace, settings.secret, tuple(settings.names), settings.configuration
+        settings.namespace,
+        settings.secret,
+        tuple(settings.names),
+        settings.configuration,
+        tuple(settings.api_services),
     )
     lives = Lives(certificate=timedelta(hours=settings.certificate_hours))
     async with ApiSession(Credentials(settings.kubeconfig)) as session:

@@ -1,6 +1,7 @@
-"""Keeps the certificates in a Secret, and makes both webhook configurations trust them.
+"""Keeps the certificates in a Secret, and makes the API server trust them: in both webhook
+configurations, and in APIServices.
 
-The webhook serves the certificate of the Secret, which the kubelet mounts as files. During a
+The server serves the certificate of the Secret, which the kubelet mounts as files. During a
 rollout two keepers may run at the same time. Each write of the Secret names the resourceVersion
 that was read before. If two keepers renew at the same time, one write succeeds, and the other
 keeper uses its result.
@@ -9,7 +10,7 @@ keeper uses its result.
 import asyncio
 import base64
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
@@ -33,6 +34,7 @@ watches the configurations."""
 
 _CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1"
 _KINDS = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
+_API_SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
 
 _log = logging.getLogger(__name__)
 
@@ -46,12 +48,20 @@ class SecretPlace:
     names: tuple[str, ...]
     """DNS names and addresses that the certificate is for."""
     configuration: str
-    """The name of both webhook configurations."""
+    """The name of both webhook configurations; "" if there are none."""
+    api_services: tuple[str, ...] = ()
+    """The names of APIServices."""
 
     @property
     def path(self) -> str:
         """The path of the Secret on the API server."""
         return f"/api/v1/namespaces/{self.namespace}/secrets/{self.secret}"
+
+    def trusting(self) -> Iterator[str]:
+        """The paths of the objects that have the authorities."""
+        if self.configuration:
+            yield from (f"{_CONFIGURATIONS}/{kind}/{self.configuration}" for kind in _KINDS)
+        yield from (f"{_API_SERVICES}/{name}" for name in self.api_services)
 
 
 class Keeper:
@@ -134,42 +144,43 @@ class Keeper:
         _log.info("certificates stored", extra={"authorities": len(ring.authorities)})
 
     async def _publish(self, ring: Keyring) -> None:
-        """Writes all authorities to both configurations, and notes since when both have them."""
+        """Writes all authorities to each object, and notes since when all have them."""
         bundle = base64.b64encode(ring.bundle).decode()
         known = True
-        for kind in _KINDS:
-            path = f"{_CONFIGURATIONS}/{kind}/{self._place.configuration}"
+        for path in self._place.trusting():
             try:
-                configuration = _decoded(await self._session.request("GET", path))
+                found = _decoded(await self._session.request("GET", path))
             except ApiError as error:
                 if error.status == 404:
-                    continue  # an administrator has removed this configuration
+                    continue  # an administrator has removed it
                 raise
-            stale = [
-                index
-                for index, webhook in enumerate(configuration.get("webhooks") or ())
-                if webhook["clientConfig"].get("caBundle") != bundle
-            ]
+            stale = [field for field, present in _bundles(found) if present != bundle]
             if stale:
                 known = False
-                await self._patch(path, configuration, stale, bundle)
+                await self._patch(path, found, stale, bundle)
         if not known:
             self._known_since = None
         elif self._known_since is None or self._known_since[0] != ring.bundle:
             self._known_since = (ring.bundle, self._clock())
 
     async def _patch(
-        self, path: str, configuration: dict[str, Any], stale: Sequence[int], bundle: str
+        self, path: str, found: dict[str, Any], fields: Sequence[str], bundle: str
     ) -> None:
-        version = configuration["metadata"]["resourceVersion"]
+        version = found["metadata"]["resourceVersion"]
         patch = [{"op": "test", "path": "/metadata/resourceVersion", "value": version}]
-        patch += [
-            {"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": bundle}
-            for index in stale
-        ]
+        patch += [{"op": "add", "path": field, "value": bundle} for field in fields]
         await self._session.request(
             "PATCH", path, body=patch, content_type="application/json-patch+json"
         )
+
+
+def _bundles(found: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """The fields of a webhook configuration or an APIService that have authorities, as JSON
+    pointers, with their values."""
+    if found.get("kind") == "APIService":
+        yield "/spec/caBundle", found["spec"].get("caBundle")
+    for index, webhook in enumerate(found.get("webhooks") or ()):
+        yield f"/webhooks/{index}/clientConfig/caBundle", webhook["clientConfig"].get("caBundle")
 
 
 def _keyring(secret: dict[str, Any]) -> Keyring | None:

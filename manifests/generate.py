@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from spillover.api.ahpa_crd import crd as ahpa_crd
 from spillover.api.crd import ack_crd, vke_crd
 from spillover.federation.memberreport import crd as memberreport_crd
 
@@ -14,6 +15,7 @@ HEADER = "# Made by `./dev generate` from spillover/api. Do not edit.\n"
 FOLDERS = {
     "base/crds": (ack_crd, vke_crd),
     "overlays/federation-kubeadmiral/hub": (memberreport_crd,),
+    "overlays/ahpa": (ahpa_crd,),
 }
 
 

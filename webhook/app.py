@@ -1,4 +1,4 @@
-"""The webhook's HTTP interface: three paths for the API server.
+"""The webhook's HTTP interface: four paths for the API server.
 
 An AdmissionReview that can be read always gets an AdmissionReview as its answer. Any other request
 gets a 4xx and `{"error": reason}`. Until the first lists are complete, the answer is a 503. What
@@ -69,6 +69,12 @@ def admission_app(
         except UNDECODABLE as error:
             raise web.HTTPBadRequest(text=f"request: not an object: {error}") from error
 
+    async def autoscalers(request: AdmissionRequest, deep: bool) -> AdmissionResponse:
+        try:
+            return reviewing.autoscaler(request, is_deep=deep)
+        except UNDECODABLE as error:
+            raise web.HTTPBadRequest(text=f"request: not an object: {error}") from error
+
     async def workloads(request: AdmissionRequest, _: bool) -> AdmissionResponse:
         return reviewing.workload(request)
 
@@ -76,6 +82,7 @@ def admission_app(
         "/mutate/pods": pods,
         "/validate/policies": policies,
         "/validate/workloads": workloads,
+        "/validate/autoscalers": autoscalers,
     }
     app = web.Application(
         client_max_size=LARGEST_REQUEST, middlewares=[errors_as_json, _clients(client_names)]

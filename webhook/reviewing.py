@@ -1,4 +1,4 @@
-"""Reviews policies and workloads before they are stored: errors, doubts and consequences."""
+"""Reviews policies, workloads and autoscalers before they are stored: errors, doubts, effects."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import islice
@@ -10,6 +10,8 @@ from spillover.api.admission import AdmissionRequest, AdmissionResponse, Admissi
 from spillover.api.kubernetes import TemplatedWorkload
 from spillover.core.admission.warnings import MOST_WARNINGS, consequences, doubts
 from spillover.core.admission.workload_labels import on_policy, on_workload, writes_labels
+from spillover.core.autoscaling import autoscaler
+from spillover.core.autoscaling.autoscaler import InvalidAutoscaler
 from spillover.core.cache.policy_index import PolicyIndex
 from spillover.core.dialects import load
 from spillover.core.model.nodes import NodeIndex
@@ -52,6 +54,20 @@ class Reviewing:
         if writes_labels(loaded):
             workloads = await self._workloads(request.namespace)
             warnings += islice(on_policy(loaded, workloads), MOST_WARNINGS)
+        return AdmissionResponse(request.uid, allowed=True, warnings=warnings or None)
+
+    def autoscaler(self, request: AdmissionRequest, *, is_deep: bool) -> AdmissionResponse:
+        """Refuses an invalid AdvancedHorizontalPodAutoscaler, with every error. Raises one of
+        UNDECODABLE if the request contains no object."""
+        raw, before = _read(request.object) or {}, _read(request.old_object)
+        if before is not None and _is_leaving_or_untouched(raw, before):
+            return AdmissionResponse(request.uid, allowed=True)
+        if is_deep:
+            return _refused(request, "the object is nested too deep to be read")
+        loaded = autoscaler.load(_placed(raw, request))
+        if isinstance(loaded, InvalidAutoscaler):
+            return _refused(request, "; ".join(map(str, loaded.errors)))
+        warnings = list(autoscaler.warnings(loaded))
         return AdmissionResponse(request.uid, allowed=True, warnings=warnings or None)
 
     def workload(self, request: AdmissionRequest) -> AdmissionResponse:

@@ -10,11 +10,12 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import yaml
 
@@ -282,12 +283,19 @@ class Cluster(LocalCluster):
         self._start_helper("harness.kubelet", folder, folder / "kubelet.log", self.kubeconfig)
         return pod
 
-    def start(self, deployment: Object, number: int) -> str:
+    def start(
+        self,
+        deployment: Object,
+        number: int,
+        config_maps: Mapping[str, Object] = MappingProxyType({}),
+        replica: int = 0,
+    ) -> str:
         """Starts one Pod of a Deployment that is not in manifests/base, with the address of this
-        number. Returns its name when it is ready."""
+        number. `config_maps` are those that it mounts, by name. Returns its name when it is
+        ready."""
         index = int((self.folder / "index").read_text())
         tools = control_plane()
-        name = f"{deployment['metadata']['name']}-0"
+        name = f"{deployment['metadata']['name']}-{replica}"
         folder = self.folder / "pods" / name
         folder.mkdir(parents=True)
         account = deployment["spec"]["template"]["spec"]["serviceAccountName"]
@@ -298,7 +306,7 @@ class Cluster(LocalCluster):
             kubeconfig=partial(self._account_kubeconfig, account, folder),
             executable=lambda word: _executable(word, tools),
         )
-        pod = self._start_pod(pods.pod(deployment, {}, site), folder)
+        pod = self._start_pod(pods.pod(deployment, config_maps, site), folder)
         try:
             for container in pod.containers:
                 self.wait(f"{name}/{container.name}", partial(answers, container.probe))
@@ -307,6 +315,18 @@ class Cluster(LocalCluster):
             self.stop(name)
             raise ClusterError(f"{error}\n{logs}") from error
         return name
+
+    def relay(self, name: str, number: int, port: int, targets: Sequence[Object]) -> str:
+        """Starts what stands for a Service, with the address of this number, which is returned.
+        `targets` have address, port and probe."""
+        index = int((self.folder / "index").read_text())
+        folder = self.folder / "services" / name
+        folder.mkdir(parents=True)
+        own = address(index, number)
+        config = {"address": own, "port": port, "targets": list(targets)}
+        (folder / "relay.json").write_text(json.dumps(config))
+        self._start_helper("harness.relay", folder, folder / "relay.log")
+        return own
 
     def stop(self, pod: str) -> None:
         """Ends a Pod that `start` has started, and forgets it."""

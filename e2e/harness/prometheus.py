@@ -7,9 +7,10 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -85,34 +86,60 @@ class Prometheus:
 def scraping(cluster: Cluster, interval_seconds: int = 1) -> Iterator[Prometheus]:
     """A Prometheus that scrapes every replica of the cluster's components, for as long as the block
     runs. When it begins, each was scraped. It ends with the cluster, too."""
-    folder = cluster.folder / "prometheus"
-    folder.mkdir(exist_ok=True)
-    config = folder / "prometheus.yaml"
-    config.write_text(yaml.safe_dump(_config(cluster, interval_seconds)))
     address = f"{extender(cluster).address}:{_PORT}"  # no other cluster has it
+    folder = cluster.folder / "prometheus"
+    with serving(folder, address, _config(cluster, interval_seconds), cluster.folder) as found:
+        everyone = len(targets(cluster))
+        found.wait_for("up == 1", lambda up: len(up) == everyone, _READY_SECONDS)
+        yield found
+
+
+@contextmanager
+def serving(folder: Path, address: str, config: dict[str, Any], mark: Path) -> Iterator[Prometheus]:
+    """A Prometheus with this configuration. Its data are in `folder`/data, and stay there. It ends
+    with the cluster whose folder is `mark`, too."""
+    folder.mkdir(exist_ok=True)
+    file = folder / "prometheus.yaml"
+    file.write_text(yaml.safe_dump(config))
     with (folder / "prometheus.log").open("a") as log:
         process = subprocess.Popen(
             [
                 monitoring().binary("prometheus"),
-                f"--config.file={config}",
+                f"--config.file={file}",
                 f"--storage.tsdb.path={folder / 'data'}",
                 f"--web.listen-address={address}",
             ],
-            env=processes.marked(cluster.folder),
+            env=processes.marked(mark),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
     try:
-        prometheus = Prometheus(f"http://{address}")
         _wait_ready(process, address)
-        everyone = len(targets(cluster))
-        prometheus.wait_for("up == 1", lambda up: len(up) == everyone, _READY_SECONDS)
-        yield prometheus
+        yield Prometheus(f"http://{address}")
     finally:
         process.kill()  # nobody reads its data later
         process.wait(timeout=10)
+
+
+def backfill(folder: Path, lines: Iterable[str]) -> None:
+    """Writes samples of the past into the data of a Prometheus that does not run yet. `lines` are
+    OpenMetrics, with a time in each."""
+    folder.mkdir(exist_ok=True)
+    file = folder / "past.txt"
+    file.write_text("\n".join([*lines, "# EOF", ""]))
+    subprocess.run(
+        [
+            monitoring().binary("promtool"), "tsdb", "create-blocks-from", "openmetrics",
+            "--quiet", str(file), str(folder / "data"),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        timeout=300,
+        check=True,
+    )  # fmt: skip
+    file.unlink()
 
 
 def _wait_ready(process: subprocess.Popen[bytes], address: str) -> None:

@@ -7,15 +7,30 @@ know. Unknown fields outside `spec` and `status` are dropped: no vendor's YAML h
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
 
 from spillover.api import ack, bounds, vke
 
-_LONGEST = {"name": bounds.LONGEST_NAME, "podAnnotations": bounds.LONGEST_ANNOTATION}
-"""Maximum length of a string, by the name of the field that is the string or contains it."""
-_PRESERVE = "x-kubernetes-preserve-unknown-fields"
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The sizes of lists and texts, by the name of the field. A text may be in a map."""
+
+    lists: Mapping[str, int] = field(default_factory=lambda: bounds.LISTS)
+    """Most items."""
+    texts: Mapping[str, int] = field(
+        default_factory=lambda: {
+            "name": bounds.LONGEST_NAME,
+            "podAnnotations": bounds.LONGEST_ANNOTATION,
+        }
+    )
+    """Most characters; others have at most `bounds.LONGEST_TEXT`."""
+
+
+PRESERVE = "x-kubernetes-preserve-unknown-fields"
 _ANSWERED_BY_WEBHOOK = "selector"
 """The field whose values have no type. With a type, the API server would answer the frequent
 `selector: {matchLabels: ...}` with "unknown field". The webhook says what to write instead."""
@@ -28,7 +43,7 @@ def _counts(**fields: str) -> dict[str, Any]:
 _UNIT_STATUS = {
     "type": "object",
     "description": "How full one unit is.",
-    _PRESERVE: True,
+    PRESERVE: True,
     "properties": {
         "name": {"type": "string", "description": "The unit's name, or a description."},
         **_counts(
@@ -55,7 +70,7 @@ _UNIT_STATUS = {
 _STATUS = {
     "type": "object",
     "description": "What Spillover found: counts per unit and conditions.",
-    _PRESERVE: True,
+    PRESERVE: True,
     "properties": {
         "observedGeneration": {
             "type": "integer",
@@ -90,7 +105,7 @@ _STATUS = {
             "items": {
                 "type": "object",
                 "description": "One condition.",
-                _PRESERVE: True,
+                PRESERVE: True,
                 "required": ["type"],
                 "properties": {
                     "type": {"type": "string", "description": "Name of the condition."},
@@ -190,7 +205,7 @@ def _crd(
                             "description": description,
                             "properties": {
                                 "spec": {
-                                    **_structural("spec", schema, schema.get("$defs", {})),
+                                    **structural("spec", schema, schema.get("$defs", {})),
                                     "description": "What the user wants.",
                                 },
                                 "status": _STATUS,
@@ -203,8 +218,11 @@ def _crd(
     }
 
 
-def _structural(
-    name: str, schema: Mapping[str, Any], definitions: Mapping[str, Any]
+def structural(
+    name: str,
+    schema: Mapping[str, Any],
+    definitions: Mapping[str, Any],
+    limits: Limits = Limits(),
 ) -> dict[str, Any]:
     """Converts a JSON schema of pydantic to a structural schema: resolves references, removes
     `null` and defaults, and adds bounds. `name` is the name of the field."""
@@ -212,28 +230,31 @@ def _structural(
         schema = {**definitions[schema["$ref"].rpartition("/")[2]], **schema}
     described = {"description": schema["description"]} if "description" in schema else {}
     choices = [choice for choice in schema.get("anyOf", ()) if choice.get("type") != "null"]
-    if [choice.get("type") for choice in choices] == ["integer", "string"]:
+    types = [choice.get("type") for choice in choices]
+    if types == ["integer", "string"]:
         return {"x-kubernetes-int-or-string": True, **described}
+    if types == ["integer", "number", "string"]:
+        return {PRESERVE: True, **described}  # a structural schema has no such type
     if choices:
-        return {**_structural(name, choices[0], definitions), **described}
+        return {**structural(name, choices[0], definitions, limits), **described}
     plain: dict[str, Any] = {"type": schema["type"], **described}
     match schema["type"]:
         case "string" if name == _ANSWERED_BY_WEBHOOK:
-            return {_PRESERVE: True, **described}
+            return {PRESERVE: True, **described}
         case "string":
-            plain["maxLength"] = _LONGEST.get(name, bounds.LONGEST_TEXT)
+            plain["maxLength"] = limits.texts.get(name, bounds.LONGEST_TEXT)
         case "array":
-            plain["maxItems"] = bounds.LISTS[name]
-            plain["items"] = _structural("", schema["items"], definitions)
+            plain["maxItems"] = limits.lists[name]
+            plain["items"] = structural("", schema["items"], definitions, limits)
         case "object" if "properties" in schema:
-            plain[_PRESERVE] = True
+            plain[PRESERVE] = True
             plain["properties"] = {
-                field: _structural(field, part, definitions)
+                field: structural(field, part, definitions, limits)
                 for field, part in schema["properties"].items()
             }
         case "object":
             plain["maxProperties"] = bounds.MOST_PAIRS
-            plain["additionalProperties"] = _structural(
-                name, schema["additionalProperties"], definitions
+            plain["additionalProperties"] = structural(
+                name, schema["additionalProperties"], definitions, limits
             )
     return plain

@@ -12,7 +12,6 @@ CONTROLLER = "spillover.dev/extender"
 LONGEST_NOTE = 1000
 """In bytes. The API server accepts 1,024."""
 
-_INSTANCE = "spillover-extender"
 _LONGEST_NAME = 253
 _WRITE_SECONDS = 5.0
 _BUSY = 429
@@ -51,6 +50,8 @@ class Event:
     action: str
     note: str
     is_warning: bool
+    controller: str = CONTROLLER
+    """Who writes it."""
 
 
 class Told(Enum):
@@ -76,8 +77,8 @@ async def write_event(session: ApiSession, event: Event, now: datetime) -> Told:
         "reason": event.reason,
         "action": event.action,
         "note": _cut(event.note),
-        "reportingController": CONTROLLER,
-        "reportingInstance": _INSTANCE,
+        "reportingController": event.controller,
+        "reportingInstance": event.controller.replace(".dev/", "-"),
         "regarding": event.regarding.as_wire(),
     }
     path = f"/apis/events.k8s.io/v1/namespaces/{event.regarding.namespace}/events"

@@ -10,7 +10,7 @@ from spillover.kube.reflector import Reflector
 
 
 class WatchMetrics(Collector):
-    """Each metric has one series for each watch, labelled with its path."""
+    """Each metric has one series for each path: that of all watches with this path."""
 
     def __init__(self, watches: Sequence[Reflector[Any]]) -> None:
         self._watches = watches
@@ -29,8 +29,11 @@ class WatchMetrics(Collector):
             "Objects of the API server that do not decode. The log names them.",
             labels=["path"],
         )
+        by_path: dict[str, list[Reflector[Any]]] = {}
         for watch in self._watches:
-            relists.add_metric([watch.path], watch.relists)
-            lag.add_metric([watch.path], watch.silence())
-            unreadable.add_metric([watch.path], len(watch.unreadable))
+            by_path.setdefault(watch.path, []).append(watch)
+        for path, watches in by_path.items():
+            relists.add_metric([path], sum(watch.relists for watch in watches))
+            lag.add_metric([path], max(watch.silence() for watch in watches))
+            unreadable.add_metric([path], sum(len(watch.unreadable) for watch in watches))
         yield from (relists, lag, unreadable)

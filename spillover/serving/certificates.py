@@ -39,8 +39,7 @@ class Served:
     """The TLS context of the server. New connections use the certificate that was loaded last."""
 
     def __init__(self) -> None:
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.context = _context()
         self.loaded = asyncio.Event()
         self._pair: Pair | None = None
 
@@ -53,22 +52,27 @@ class Served:
             raise UnreadableError(f"{authorities}: {error}") from error
         self.context.verify_mode = ssl.CERT_REQUIRED
 
+    def ask_for_clients_of(self, authorities: str) -> None:
+        """Makes a new context. With it a client that presents a certificate must present one of
+        these authorities; a client may present none. `authorities` are certificates in PEM. Raises
+        UnreadableError."""
+        context = _context()
+        try:
+            context.load_verify_locations(cadata=authorities)
+        except (ssl.SSLError, ValueError) as error:
+            raise UnreadableError(f"authorities of clients: {error}") from error
+        context.verify_mode = ssl.CERT_OPTIONAL
+        if self._pair is not None:
+            _load(self._pair, context)
+        self.context = context
+
     def load(self, pair: Pair) -> None:
         """Loads the pair. Raises UnreadableError, and then keeps the pair loaded before."""
         if pair == self._pair:
             return
         until = expires(pair.certificate)
-        with tempfile.TemporaryDirectory() as folder:  # ssl reads files only
-            certificate, key = Path(folder) / "crt", Path(folder) / "key"
-            for file, content in ((certificate, pair.certificate), (key, pair.key)):
-                file.touch(mode=0o600)
-                file.write_bytes(content)
-            try:
-                # Test in a separate context: a mismatched pair would replace the working one.
-                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
-                self.context.load_cert_chain(certificate, key)
-            except (ssl.SSLError, OSError) as error:
-                raise UnreadableError(str(error)) from error
+        # First a separate context: a mismatched pair would replace the working one.
+        _load(pair, _context(), self.context)
         self._pair = pair
         self.loaded.set()
         _log.info("certificate loaded", extra={"expires": until.isoformat()})
@@ -76,6 +80,26 @@ class Served:
     def expires(self) -> float:
         """The expiry time in seconds since 1970; 0 while no certificate is loaded."""
         return expires(self._pair.certificate).timestamp() if self._pair is not None else 0.0
+
+
+def _context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _load(pair: Pair, *contexts: ssl.SSLContext) -> None:
+    """Loads the pair into each context, until one refuses it. Raises UnreadableError."""
+    with tempfile.TemporaryDirectory() as folder:  # ssl reads files only
+        certificate, key = Path(folder) / "crt", Path(folder) / "key"
+        for file, content in ((certificate, pair.certificate), (key, pair.key)):
+            file.touch(mode=0o600)
+            file.write_bytes(content)
+        try:
+            for context in contexts:
+                context.load_cert_chain(certificate, key)
+        except (ssl.SSLError, OSError) as error:
+            raise UnreadableError(str(error)) from error
 
 
 class CertificateFiles:

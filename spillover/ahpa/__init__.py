@@ -1,0 +1,1 @@
+"""The predictive autoscaler: AdvancedHorizontalPodAutoscalers, by the load that Prometheus has."""

@@ -1,0 +1,1 @@
+"""From an AdvancedHorizontalPodAutoscaler to an `Autoscaler`, or all its errors."""
