@@ -10,9 +10,9 @@ WORKDIR /src
 ENV SOURCE_DATE_EPOCH=315532800
 # The environment has no pip: the base's own pip installs into it.
 RUN python3 -m venv --without-pip /opt/spillover
-COPY requirements/runtime.txt requirements/build.txt requirements/
+COPY requirements/runtime.txt requirements/ahpa.txt requirements/build.txt requirements/
 RUN python3 -m pip --python /opt/spillover/bin/python install --no-cache-dir --require-hashes \
-        --only-binary=:all: -r requirements/runtime.txt \
+        --only-binary=:all: -r requirements/runtime.txt -r requirements/ahpa.txt \
     && python3 -m venv --without-pip /opt/build \
     && python3 -m pip --python /opt/build/bin/python install --no-cache-dir --require-hashes \
         --only-binary=:all: -r requirements/build.txt

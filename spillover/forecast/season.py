@@ -43,10 +43,6 @@ _MOST_TREND = 4.0
 """The largest factor by which the last hours change a forecast."""
 _FADING_SLOTS = 72.0
 """After so many slots, six hours, the logarithm of the factor is down to 1/e."""
-_CAUTION = 0.25
-"""The margin of a quantile above the middle is that of a quantile a little higher, by up to this
-share of what is left above it: errors within a day are alike, so that a week has fewer of them than
-slots."""
 _NOTHING = 1e-9
 """Of a variance or a load, where the mean of the load is 1."""
 
@@ -184,8 +180,7 @@ def _trial(days: _Days, shape: Slots, levels: Slots, quantile: float) -> _Trial:
     errors = actual / trend - high
     # A load that was cut off may show that a forecast was too low, never that it was too high.
     usable = np.isfinite(errors) & (~days.is_bound | (errors > 0))
-    cautious = quantile + _CAUTION * (1 - quantile) * max(0.0, 2 * quantile - 1)
-    return _Trial(actual, trend, high, float(np.quantile(errors[usable], cautious)))
+    return _Trial(actual, trend, high, float(np.quantile(errors[usable], quantile)))
 
 
 def _past(trial: _Trial, levels: Slots) -> Slots:
