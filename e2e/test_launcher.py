@@ -90,6 +90,22 @@ def test_the_demo_of_federation_fills_three_members() -> None:
     assert [each for each in clusters().glob("demo-*") if each.is_dir()] == []
 
 
+def test_the_demo_of_predictive_autoscaling_is_ahead_of_its_load() -> None:
+    status, out, err = run("demo", "ahpa")
+    assert status == 0, err
+    rows = {
+        title: (float(late), int(most))
+        for title, late, most in re.findall(
+            r"^ *(forecast and load|load only, as an HPA) +([0-9]+) s +([0-9]+)", out, re.MULTILINE
+        )
+    }
+    ahead, behind = rows["forecast and load"], rows["load only, as an HPA"]
+    assert ahead[0] < behind[0], "the load was too high for a shorter time"
+    (path,) = re.findall(r"The chart is in (\S+)", out)
+    assert "Predict GPU Resource Observer" in Path(path).read_text()
+    assert [each for each in clusters().glob("demo-*") if each.is_dir()] == []
+
+
 def test_up_and_down(name: str) -> None:
     status, out, err = run("up", "--name", name, "--nodes", str(NODES))
     assert status == 0, err

@@ -78,9 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "scene",
         nargs="?",
-        choices=["single", "federation"],
+        choices=["single", "federation", "ahpa"],
         default="single",
-        help="one cluster, or three members of a KubeAdmiral fleet; default: %(default)s",
+        help="one cluster, three members of a KubeAdmiral fleet, or predictive autoscaling; "
+        "default: %(default)s",
     )
     demo.add_argument("--keep", action="store_true", help="leave the one cluster running")
     dashboard = add("dashboard", _dashboard, "the Grafana dashboard, drawn from a demo's data")
@@ -147,6 +148,10 @@ def _demo(options: argparse.Namespace, _: list[str]) -> int:
         from federation.demo import demo as federation  # noqa: PLC0415 - rich is slow to import
 
         return federation()
+    if options.scene == "ahpa":
+        from ahpa.demo import demo as ahpa  # noqa: PLC0415 - likewise
+
+        return ahpa()
     from harness.demo import demo  # noqa: PLC0415 - see above
 
     return demo(keep=options.keep)

@@ -68,7 +68,7 @@ async def run(settings: Settings) -> int:
         identity = f"{socket.gethostname()}_{uuid.uuid4().hex}"
         election = Election(session, settings.namespace, LEASE, identity, clock, chance)
         metrics = Metrics([*everything, *others], election.holds, served.expires)
-        histories = Histories(Prometheus(web), lambda: source.content, now, timing.step)
+        histories = Histories(Prometheus(web, clock), lambda: source.content, now, timing.step)
         loads, scaler = Loads(histories, queries), Scaler(session)
         aims = Aims(view, scaler)
         autoscaling = Autoscaling(

@@ -56,6 +56,9 @@ class Aims:
             reference = hpa.spec.scale_target_ref
             group, _, version = reference.api_version.rpartition("/")
             workload = Target(group, version, reference.kind, reference.name)
+            if not workload.is_addressable:
+                text = f"HorizontalPodAutoscaler {target.name} aims at nothing that can exist"
+                raise ObstacleError(Problem(Obstacle.TARGET_NOT_FOUND, text))
         try:
             scale = await self._scaler.read(namespace, workload)
         except TargetError as error:

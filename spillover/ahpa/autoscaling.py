@@ -13,7 +13,7 @@ What one object causes, an error too, concerns that object only.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from math import inf
@@ -38,6 +38,7 @@ from spillover.forecast.history import SAMPLES
 from spillover.forecast.season import SLOTS, Forecast, Missing, fit
 from spillover.kube.session import ApiError, NoAnswerError
 
+MOST_IN_NAMESPACE = 100
 _AT_ONCE = 8
 _MOST_NEEDED = 2000
 """Numbers that are kept for the stabilization window: a day's."""
@@ -136,11 +137,15 @@ class Autoscaling:
         there = dict(self._view.autoscalers.objects)
         self._forget(self._tracks.keys() - there.keys())
         room = asyncio.Semaphore(_AT_ONCE)
+        left_out = _left_out(there.values())
 
         async def one(stored: Stored) -> None:
             async with room:
                 try:
-                    await self._look_at(stored)
+                    if stored.loaded.key in left_out:
+                        await self._leave_out(stored)
+                    else:
+                        await self._look_at(stored)
                 except (ApiError, NoAnswerError) as error:
                     _log.warning("not looked at", extra=_named(stored, error))
                 except Exception:  # noqa: BLE001 - logged; the other objects go on
@@ -153,6 +158,13 @@ class Autoscaling:
             del self._tracks[key]
             self._loads.forget(key, MOST_METRICS)
             self._teller.gone(key)
+
+    async def _leave_out(self, stored: Stored) -> None:
+        if isinstance(stored.loaded, InvalidAutoscaler):
+            return
+        text = f"only the {MOST_IN_NAMESPACE} oldest objects of a namespace are looked at"
+        problem = Problem(Obstacle.TOO_MANY, text)
+        await self._teller.found(stored, Seen(stored.loaded.bounds, problem=problem))
 
     async def _look_at(self, stored: Stored) -> None:
         autoscaler = stored.loaded
@@ -288,6 +300,23 @@ class Autoscaling:
             return True  # nothing moves until it is valid
         is_its_target = holder.target.is_hpa and holder.target.name == name
         return is_its_target and holder.strategy is not Strategy.OBSERVER
+
+
+def _left_out(objects: Iterable[Stored]) -> set[AutoscalerKey]:
+    """The objects that are too many in their namespace: a tenant's objects must not delay those of
+    the others."""
+    by_namespace: dict[str, list[Stored]] = {}
+    for each in objects:
+        by_namespace.setdefault(each.loaded.key.namespace, []).append(each)
+    return {
+        each.loaded.key
+        for found in by_namespace.values()
+        for each in sorted(found, key=_age)[MOST_IN_NAMESPACE:]
+    }
+
+
+def _age(stored: Stored) -> tuple[str, str]:
+    return stored.created, stored.loaded.key.name
 
 
 def _why(decision: Decision) -> str:

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -12,6 +12,8 @@ import msgspec
 
 SECONDS = 30.0
 """For one query."""
+SILENT_SECONDS = 10.0
+"""After a query without an answer, others are not asked for so long: each would wait likewise."""
 LARGEST_ANSWER = 16 * 2**20
 _LONGEST_REASON = 300
 
@@ -61,10 +63,12 @@ _ANSWERS = msgspec.json.Decoder(_Answer)
 
 
 class Prometheus:
-    """A client. Its session must not follow proxies of the environment."""
+    """A client. Its session must not follow proxies of the environment. `clock` returns seconds."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    def __init__(self, session: aiohttp.ClientSession, clock: Callable[[], float]) -> None:
         self._session = session
+        self._clock = clock
+        self._silent_since = -inf
 
     async def range(
         self, source: Source, expression: str, begin: int, end: int, step: int, mark: str
@@ -85,6 +89,8 @@ class Prometheus:
         return found
 
     async def _ask(self, source: Source, path: str, form: Mapping[str, str]) -> _Answer:
+        if self._clock() - self._silent_since < SILENT_SECONDS:
+            raise PrometheusError("there was no answer lately")
         url = f"{source.url.rstrip('/')}/api/v1/{path}"
         headers = {"Authorization": f"Bearer {source.token}"} if source.token else {}
         try:
@@ -99,6 +105,8 @@ class Prometheus:
                     content += await response.content.read(LARGEST_ANSWER - len(content))
                 is_whole = response.content.at_eof()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if isinstance(error, TimeoutError):
+                self._silent_since = self._clock()
             reason = f"{type(error).__name__} {error}".strip()
             raise PrometheusError(reason[:_LONGEST_REASON]) from error
         if not is_whole:

@@ -23,9 +23,10 @@ class Obstacle(StrEnum):
     ANOTHER_AUTOSCALER = "AnotherAutoscaler"
     SOURCE_UNAVAILABLE = "SourceUnavailable"
     API_UNAVAILABLE = "ApiServerUnavailable"
+    TOO_MANY = "TooManyInNamespace"
 
 
-_OF_TARGET = (Obstacle.TARGET_NOT_FOUND, Obstacle.ANOTHER_AUTOSCALER, Obstacle.API_UNAVAILABLE)
+_OF_SOURCE = (Obstacle.SOURCE_UNAVAILABLE,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ def _scaling_active(autoscaler: Autoscaler, seen: Seen) -> dict[str, Any]:
 
 def _able_to_scale(seen: Seen) -> dict[str, Any]:
     problem = seen.problem
-    if problem is not None and problem.obstacle in _OF_TARGET:
+    if problem is not None and problem.obstacle not in _OF_SOURCE:
         return _condition(
             "AbleToScale", is_true=False, reason=problem.obstacle, message=problem.message
         )

@@ -31,6 +31,9 @@ HOLDER_ANNOTATION = "spillover.dev/ahpa"
 _LONGEST_BASE = 58
 """Of a pod's name, before its random end. Source: k8s.io/apiserver, names.SimpleNameGenerator."""
 
+_MOST_REPLICA_SETS = 50
+"""A Deployment keeps 10 of them by default. Each is a part of every query."""
+
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
@@ -157,13 +160,16 @@ class View:
         )
 
     def replica_sets_of(self, namespace: str, uid: str) -> list[str]:
-        """The names of a Deployment's ReplicaSets, also of those that have no pods any more."""
-        return sorted(
-            each.name
+        """The names of a Deployment's newest ReplicaSets, also of those that have no pods any
+        more."""
+        found = [
+            each
             for each in self.replica_sets.objects.values()
             if each.namespace == namespace
             and any(owner.uid == uid for owner in each.owner_references or ())
-        )
+        ]
+        found.sort(key=lambda each: each.creation_timestamp or "")
+        return sorted(each.name for each in found[-_MOST_REPLICA_SETS:])
 
     def other_hpa(self, namespace: str, target: Target) -> Hpa | None:
         """An HPA that aims at the target."""

@@ -167,6 +167,22 @@ def test_each_error_names_its_field(spec: dict[str, Any], path: str) -> None:
     assert path in errors(load(tutorial(**spec)))
 
 
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ("name", "../../victim/deployments/x"), ("name", "x?dryRun=All"), ("name", "..%2f..%2fx"),
+        ("name", "a..b"), ("name", "X"), ("name", "x#"), ("name", "x\n"),
+        ("apiVersion", "apps/v1?x"), ("apiVersion", "apps/.."), ("apiVersion", "apps/v1/.."),
+        ("apiVersion", "apps/v1/namespaces/victim/deployments/x"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["Deployment", "Rollout"])
+def test_a_target_leads_to_no_other_path(kind: str, part: str, text: str) -> None:
+    target = {"apiVersion": "apps/v1", "kind": kind, "name": "x", part: text}
+    found = errors(load(tutorial(scaleTargetRef=target)))
+    assert any(path.startswith("spec.scaleTargetRef") for path in found)
+
+
 @pytest.mark.parametrize("spec", [None, [], "x", 5])
 def test_a_spec_that_is_none(spec: object) -> None:
     assert errors(load({"metadata": {"name": "a"}, "spec": spec}))

@@ -1,5 +1,6 @@
 """An AdvancedHorizontalPodAutoscaler as Spillover understands it, or all errors of it."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +35,10 @@ _DEFAULT_FORWARD = 180
 _DEFAULT_WINDOW = 300
 
 
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
+_WORD = re.compile(r"[A-Za-z0-9]{1,63}", re.ASCII)
+
+
 class Strategy(StrEnum):
     """What is done with what is found."""
 
@@ -57,6 +62,18 @@ class Target:
     def is_hpa(self) -> bool:
         """Whether it is an HPA, whose minimum is moved."""
         return self.kind == HPA_KIND
+
+    @property
+    def is_addressable(self) -> bool:
+        """Whether all parts are such as objects have. They become parts of a path: others could
+        lead elsewhere."""
+        return bool(
+            (not self.group or _NAME.fullmatch(self.group))
+            and _WORD.fullmatch(self.version)
+            and _WORD.fullmatch(self.kind)
+            and _NAME.fullmatch(self.name)
+            and ".." not in self.group + self.name
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,17 +270,20 @@ def _target_errors(target: ahpa.ScaleTarget | None) -> Iterator[FieldError]:
     kind, version = target.kind or "", target.api_version or ""
     if kind not in _KINDS:
         # Other kinds have a scale subresource too; which ones, only the cluster knows.
-        if not kind or not version:
-            yield FieldError(path, "kind and apiVersion are required")
+        group, _, version = version.rpartition("/")
+        if not Target(group, version, kind, "any").is_addressable:
+            yield FieldError(path, "kind and apiVersion are required, such as Rollout of x.io/v1")
     elif version.rpartition("/")[0] != _KINDS[kind]:
         wanted = "apps/v1" if _KINDS[kind] == "apps" else "autoscaling/v2"
-        yield FieldError(f"{path}.apiVersion", f"{version!r} has no {kind}: write {wanted}")
+        yield FieldError(f"{path}.apiVersion", f"{version!r:.80} has no {kind}: write {wanted}")
+    elif not _WORD.fullmatch(version.rpartition("/")[2]):
+        yield FieldError(f"{path}.apiVersion", f"{version!r:.80} is no version")
 
 
 def _name_errors(path: str, name: str | None) -> Iterator[FieldError]:
     if not name:
         yield FieldError(path, "is required")
-    elif len(name) > ahpa.LONGEST_NAME or not name.isprintable() or "/" in name:
+    elif not _NAME.fullmatch(name) or ".." in name:
         yield FieldError(path, f"must be the name of an object, is {name[:LONGEST_NAME]!r}")
 
 
@@ -282,7 +302,8 @@ def _metric_errors(path: str, metric: ahpa.Metric) -> Iterator[FieldError]:
             yield FieldError(f"{path}.external", "is required")
             return
         named = metric.external.metric or ahpa.MetricIdentifier()
-        yield from _name_errors(f"{path}.external.metric.name", named.name)
+        if not named.name or len(named.name) > ahpa.LONGEST_NAME:
+            yield FieldError(f"{path}.external.metric.name", "is required, and not too long")
         yield from _goal_errors(f"{path}.external.target", metric.external.target)
     else:
         yield FieldError(f"{path}.type", f"{metric.type!r:.80} is not one of Resource, External")
