@@ -37,6 +37,7 @@ REPLICAS = 2
 _FIRST_NUMBER = 110
 _RELAY_NUMBER, _EXPORTER_NUMBER, _PROMETHEUS_NUMBER = 120, 121, 122
 _PORT = 9090
+_HEALTH_PORT = 8447
 _POLL_SECONDS = 0.2
 
 
@@ -111,7 +112,14 @@ class Site:
                     "job_name": "exporter",
                     "honor_labels": True,
                     "static_configs": [{"targets": [self.exporter.target]}],
-                }
+                },
+                {
+                    "job_name": "ahpa",
+                    "honor_labels": True,
+                    "static_configs": [
+                        {"targets": [f"{each.address}:{_HEALTH_PORT}" for each in self.containers]}
+                    ],
+                },
             ],
         }
         with serving(where, self.prometheus_address, config, self.cluster.folder) as found:

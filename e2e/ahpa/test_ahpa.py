@@ -16,7 +16,10 @@ from ahpa.objects import ahpa, hpa, past
 from ahpa.site import API, API_SERVICE, Site
 from harness.client import ClusterError
 from harness.containers import Container
+from harness.panels import Panel, load, substituted
+from harness.places import ROOT
 
+DASHBOARD = ROOT / "manifests" / "overlays" / "ahpa-monitoring" / "dashboard.json"
 HEADER = (
     "NAME STRATEGY REFERENCE METRIC TARGET(%) CURRENT(%) DESIREDPODS REPLICAS MINPODS MAXPODS AGE"
 )
@@ -383,6 +386,37 @@ def test_another_replica_takes_over(place: Place) -> None:
             assert place.site.leader() != leader
             path = PATH.format(place.namespace, name)
             assert "content" in place.site.cluster.kubectl("get", "--raw", path)
+
+
+def test_the_dashboard_shows_the_numbers(place: Place) -> None:
+    """By the metrics of the leading replica alone."""
+    name = "shown"
+    with place.site.prometheus() as prometheus:
+        replica_set = place.deploy(name, 2)
+        loads(place, replica_set, 50, 50)
+        place.site.cluster.apply(ahpa(place.namespace, name, name))
+        shown = {
+            "Pods by forecast and load": {f"{name}: load": 5.0},
+            "Desired pods and bounds": {
+                f"{name}: desired": 5.0, f"{name}: fewest": 10.0, f"{name}: most": 50.0
+            },
+            "Load": {f"{name}: gpu": 100.0},
+            "Load of one pod that is aimed at": {f"{name}: gpu": 20.0},
+        }  # fmt: skip
+        panels = load(DASHBOARD)
+        assert {panel.title for panel in panels} == shown.keys()
+        for panel in panels:
+
+            def values(panel: Panel = panel) -> dict[str, float]:
+                return {
+                    query.name(series.labels): series.last
+                    for query in panel.queries
+                    for series in prometheus.query(
+                        substituted(query.expression, {"namespace": place.namespace})
+                    )
+                }
+
+            place.site.until(lambda: values() == shown[panel.title], 30, panel.title)  # noqa: B023 - called here
 
 
 def test_namespaces_can_be_deleted_again_when_both_servers_are_back(place: Place) -> None:
