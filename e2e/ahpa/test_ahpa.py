@@ -23,6 +23,7 @@ DASHBOARD = ROOT / "manifests" / "overlays" / "ahpa-monitoring" / "dashboard.jso
 HEADER = (
     "NAME STRATEGY REFERENCE METRIC TARGET(%) CURRENT(%) DESIREDPODS REPLICAS MINPODS MAXPODS AGE"
 )
+SCALED = ("deployments", "horizontalpodautoscalers")
 PATH = "/apis/metrics.alibabacloud.com/v1beta1/namespaces/{}/predictionsobserver/{}"
 
 
@@ -84,9 +85,9 @@ def test_observer_writes_no_scale(place: Place, *, full: bool) -> None:
     writes = [
         entry
         for entry in place.site.cluster.requests()
-        if (where := entry.get("objectRef", {})).get("subresource") == "scale"
-        and where["namespace"] == place.namespace
-        and entry["verb"] != "get"
+        if (where := entry.get("objectRef", {})).get("namespace") == place.namespace
+        and (where.get("subresource") == "scale" or where["resource"] in SCALED)
+        and entry["verb"] not in ("get", "list", "watch")
     ]
     assert writes == []
     assert place.replicas(name) == 3

@@ -19,6 +19,7 @@ from spillover.ahpa.configuration import Latest, front_proxy_watch, source_watch
 from spillover.ahpa.histories import Histories
 from spillover.ahpa.loads import Loads
 from spillover.ahpa.metrics import Metrics
+from spillover.ahpa.minimums import Minimums
 from spillover.ahpa.predictions import Predictions
 from spillover.ahpa.prometheus import Prometheus, Source
 from spillover.ahpa.queries import QueryError, read_queries
@@ -68,7 +69,9 @@ async def run(settings: Settings) -> int:
         identity = f"{socket.gethostname()}_{uuid.uuid4().hex}"
         election = Election(session, settings.namespace, LEASE, identity, clock, chance)
         metrics = Metrics([*everything, *others], election.holds, served.expires)
-        histories = Histories(Prometheus(web, clock), lambda: source.content, now, timing.step)
+        histories = Histories(
+            Prometheus(web, clock), lambda: source.content, now, clock, timing.step
+        )
         loads, scaler = Loads(histories, queries), Scaler(session)
         aims = Aims(view, scaler)
         autoscaling = Autoscaling(
@@ -76,6 +79,7 @@ async def run(settings: Settings) -> int:
             aims,
             scaler,
             loads,
+            Minimums(view, scaler, clock),
             StatusTeller(session, metrics, now, clock),
             lambda: election.holds() and ready.obstacle() is None,
             timing,

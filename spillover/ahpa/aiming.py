@@ -38,27 +38,17 @@ class Aims:
         self._view = view
         self._scaler = scaler
 
-    async def of(self, stored: Stored, autoscaler: Autoscaler) -> Aim:
+    async def of(self, autoscaler: Autoscaler) -> Aim:
         """What is to be scaled. Raises ObstacleError."""
-        self._refuse_rivals(stored, autoscaler)
-        return await self.read(autoscaler)
-
-    async def read(self, autoscaler: Autoscaler) -> Aim:
-        """The same, whoever else scales it."""
         namespace, target = autoscaler.key.namespace, autoscaler.target
         hpa: Hpa | None = None
         workload = target
         if target.is_hpa:
-            hpa = self._view.hpas.objects.get((namespace, target.name))
+            hpa = self._view.hpas.get(namespace, target.name)
             if hpa is None:
                 text = f"HorizontalPodAutoscaler {target.name} does not exist"
                 raise ObstacleError(Problem(Obstacle.TARGET_NOT_FOUND, text))
-            reference = hpa.spec.scale_target_ref
-            group, _, version = reference.api_version.rpartition("/")
-            workload = Target(group, version, reference.kind, reference.name)
-            if not workload.is_addressable:
-                text = f"HorizontalPodAutoscaler {target.name} aims at nothing that can exist"
-                raise ObstacleError(Problem(Obstacle.TARGET_NOT_FOUND, text))
+            workload = _aim_of(hpa)
         try:
             scale = await self._scaler.read(namespace, workload)
         except TargetError as error:
@@ -68,16 +58,32 @@ class Aims:
         owners = self._view.replica_sets_of(namespace, scale.uid)
         return Aim(workload, scale, hpa, pods_of(workload.kind, workload.name, owners))
 
-    def _refuse_rivals(self, stored: Stored, autoscaler: Autoscaler) -> None:
-        """Raises ObstacleError if somebody else scales the target."""
+    def obstacle(self, stored: Stored, autoscaler: Autoscaler, aim: Aim) -> Problem | None:
+        """Why the object must not scale its target, or None."""
         namespace, target = autoscaler.key.namespace, autoscaler.target
         advice = ""
         if older := self._view.older_autoscaler(stored, target):
             rival = f"AdvancedHorizontalPodAutoscaler {older}"
-        elif not target.is_hpa and (other := self._view.other_hpa(namespace, target)) is not None:
+        elif aim.hpa is None and (other := self._view.other_hpa(namespace, target)) is not None:
             rival = f"HorizontalPodAutoscaler {other.metadata.name}"
             advice = ". Aim this object at that HorizontalPodAutoscaler instead"
+        elif aim.hpa is None and aim.scale.wanted == 0:
+            text = (
+                f"{target.kind} {target.name} has 0 replicas: scaling is paused until it has some"
+            )
+            return Problem(Obstacle.DISABLED, text)
         else:
-            return
+            return None
         text = f"{rival} scales {target.kind} {target.name} too: this object scales nothing{advice}"
-        raise ObstacleError(Problem(Obstacle.ANOTHER_AUTOSCALER, text))
+        return Problem(Obstacle.ANOTHER_AUTOSCALER, text)
+
+
+def _aim_of(hpa: Hpa) -> Target:
+    """The workload that an HPA scales. Raises ObstacleError."""
+    reference = hpa.spec.scale_target_ref
+    group, _, version = reference.api_version.rpartition("/")
+    workload = Target(group, version, reference.kind, reference.name)
+    if not workload.is_addressable:
+        text = f"HorizontalPodAutoscaler {hpa.metadata.name} aims at nothing that can exist"
+        raise ObstacleError(Problem(Obstacle.TARGET_NOT_FOUND, text))
+    return workload

@@ -2,30 +2,28 @@
 
     read the target ─▶ read the load ─▶ forecast, if it is time ─▶ decide ─▶ write, if it is asked
          │                  │                                                    │
-         └── not there,     └── Prometheus does not answer: the last number      └── only the
-             or another         is held for a while, then nothing moves              leading replica
-             autoscaler's:
-             nothing moves
+         └── not there:     └── Prometheus does not answer: the last number      ├── only the
+             nothing moves      is held for a while, then nothing moves          │   leading replica
+                                                                                 └── never what
+                                                                                     another scales
 
 What one object causes, an error too, concerns that object only.
 """
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
-from math import inf
 from typing import Any, Protocol
 
 from spillover.ahpa.aiming import Aim, Aims, ObstacleError
-from spillover.ahpa.histories import Reading
-from spillover.ahpa.loads import Loads
-from spillover.ahpa.scaling import Scaler
+from spillover.ahpa.loads import Loads, basis
+from spillover.ahpa.minimums import Minimums
+from spillover.ahpa.scaling import Scaler, own_minimum
 from spillover.ahpa.status import Obstacle, Problem, Seen
-from spillover.ahpa.workloads import Hpa, Stored, View
-from spillover.api.ahpa import MOST_METRICS
+from spillover.ahpa.tracks import Track
+from spillover.ahpa.workloads import Stored, View, age
 from spillover.core.autoscaling.autoscaler import (
     Autoscaler,
     AutoscalerKey,
@@ -33,17 +31,15 @@ from spillover.core.autoscaling.autoscaler import (
     Strategy,
 )
 from spillover.core.autoscaling.bounds import in_force
-from spillover.forecast.decision import Decision, Load, Needed, Rules, decide
+from spillover.forecast.decision import Decision
 from spillover.forecast.history import SAMPLES
-from spillover.forecast.season import SLOTS, Forecast, Missing, fit
+from spillover.forecast.season import Forecast
 from spillover.kube.session import ApiError, NoAnswerError
 
 MOST_IN_NAMESPACE = 100
+MOST_OBJECTS = 1500
+"""Of the cluster. Their histories must find room."""
 _AT_ONCE = 8
-_MOST_NEEDED = 2000
-"""Numbers that are kept for the stabilization window: a day's."""
-_REFIT_SLOTS = 3
-"""A forecast is made anew after so many slots: a quarter of an hour."""
 
 _log = logging.getLogger(__name__)
 
@@ -56,24 +52,8 @@ class Teller(Protocol):
 
     async def scaled(self, stored: Stored, before: int, after: int, why: str) -> None: ...
 
-    def gone(self, key: AutoscalerKey) -> None: ...
-
-
-@dataclass(slots=True)
-class _Track:
-    """What is remembered of an object between two looks."""
-
-    uid: str
-    needed: deque[Needed] = field(default_factory=lambda: deque(maxlen=_MOST_NEEDED))
-    forecast: Forecast | Missing = Missing.HISTORY
-    fitted_at: float = -inf
-    fitted_for: float = 0.0
-    """The quantile."""
-    wanted: int | None = None
-    """The last number that was decided on."""
-    answered_at: float = -inf
-    """When Prometheus last had the load."""
-    raised_at: float = -inf
+    def keep(self, keys: Set[AutoscalerKey]) -> None:
+        """All other objects are gone, or another replica's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +64,6 @@ class Timing:
     hold: float
     season: int
     zone: tzinfo
-
-    @property
-    def slot(self) -> int:
-        return self.season // SLOTS
 
     @property
     def step(self) -> int:
@@ -104,6 +80,7 @@ class Autoscaling:
         aims: Aims,
         scaler: Scaler,
         loads: Loads,
+        minimums: Minimums,
         teller: Teller,
         leads: Callable[[], bool],
         timing: Timing,
@@ -114,12 +91,13 @@ class Autoscaling:
         self._aims = aims
         self._scaler = scaler
         self._loads = loads
+        self._minimums = minimums
         self._teller = teller
         self._leads = leads
         self._timing = timing
         self._now = now
         self._clock = clock
-        self._tracks: dict[AutoscalerKey, _Track] = {}
+        self._tracks: dict[AutoscalerKey, Track] = {}
 
     async def run(self) -> None:
         """Never returns."""
@@ -128,195 +106,143 @@ class Autoscaling:
             if self._leads():
                 await self.look()
             else:
-                self._forget(set(self._tracks))
+                self._tracks.clear()
+                self._teller.keep(frozenset())
             await asyncio.sleep(max(0.0, begun + self._timing.period - self._clock()))
 
     async def look(self) -> None:
         """Looks at every object once."""
-        await self._restore_minimums()
-        there = dict(self._view.autoscalers.objects)
-        self._forget(self._tracks.keys() - there.keys())
+        there = self._view.autoscalers.all()
+        keys = {stored.loaded.key for stored in there}
+        for key in self._tracks.keys() - keys:
+            del self._tracks[key]
+        self._teller.keep(keys)
+        left_out = _left_out(there)
         room = asyncio.Semaphore(_AT_ONCE)
-        left_out = _left_out(there.values())
 
         async def one(stored: Stored) -> None:
             async with room:
                 try:
-                    if stored.loaded.key in left_out:
-                        await self._leave_out(stored)
-                    else:
-                        await self._look_at(stored)
+                    await self._look_at(stored, is_left_out=stored.loaded.key in left_out)
                 except (ApiError, NoAnswerError) as error:
-                    _log.warning("not looked at", extra=_named(stored, error))
+                    _log.warning("not told", extra=_named(stored, error))
                 except Exception:  # noqa: BLE001 - logged; the other objects go on
                     _log.exception("not looked at", extra=_named(stored))
 
-        await asyncio.gather(*map(one, there.values()))
+        await asyncio.gather(*map(one, there))
+        await self._minimums.restore(self._leads)
 
-    def _forget(self, keys: Set[AutoscalerKey]) -> None:
-        for key in keys:
-            del self._tracks[key]
-            self._loads.forget(key, MOST_METRICS)
-            self._teller.gone(key)
-
-    async def _leave_out(self, stored: Stored) -> None:
-        if isinstance(stored.loaded, InvalidAutoscaler):
-            return
-        text = f"only the {MOST_IN_NAMESPACE} oldest objects of a namespace are looked at"
-        problem = Problem(Obstacle.TOO_MANY, text)
-        await self._teller.found(stored, Seen(stored.loaded.bounds, problem=problem))
-
-    async def _look_at(self, stored: Stored) -> None:
-        autoscaler = stored.loaded
-        if isinstance(autoscaler, InvalidAutoscaler):
-            await self._teller.found(stored, None)
-            return
-        track = self._tracks.get(autoscaler.key)
-        if track is None or track.uid != autoscaler.uid:
-            track = self._tracks[autoscaler.key] = _Track(autoscaler.uid)
-        local = datetime.fromtimestamp(self._now(), UTC).astimezone(self._timing.zone)
-        bounds = in_force(local.replace(tzinfo=None), autoscaler.periods, autoscaler.bounds)
-        aim: Aim | None = None
-        try:
-            aim = await self._aims.of(stored, autoscaler)
-            seen = await self._measured(autoscaler, track, aim, Seen(bounds))
-            if not self._leads():
-                return
-            await self._write(stored, autoscaler, track, aim, seen)
-        except ObstacleError as error:
-            replicas = aim.scale.present if aim is not None else None
-            seen = Seen(bounds, replicas, problem=error.problem)
-            if aim is not None and self._leads():
-                await self._hold(stored, autoscaler, track, aim)
+    async def _look_at(self, stored: Stored, *, is_left_out: bool) -> None:
+        seen = None
+        if not isinstance(stored.loaded, InvalidAutoscaler):
+            seen = await self._seen(stored, stored.loaded, is_left_out=is_left_out)
         if self._leads():
             await self._teller.found(stored, seen)
 
-    async def _measured(self, autoscaler: Autoscaler, track: _Track, aim: Aim, seen: Seen) -> Seen:
+    async def _seen(self, stored: Stored, autoscaler: Autoscaler, *, is_left_out: bool) -> Seen:
+        """Looks at an object without errors, and scales its target."""
+        local = datetime.fromtimestamp(self._now(), UTC).astimezone(self._timing.zone)
+        seen = Seen(in_force(local.replace(tzinfo=None), autoscaler.periods, autoscaler.bounds))
+        if is_left_out:
+            text = f"only the {MOST_IN_NAMESPACE} oldest objects of a namespace are looked at"
+            return replace(seen, problem=Problem(Obstacle.TOO_MANY, text))
+        track = self._track(autoscaler)
+        try:
+            aim = await self._aims.of(autoscaler)
+        except ObstacleError as error:
+            return replace(seen, problem=error.problem)
+        seen = replace(seen, replicas=aim.scale.present)
+        writes = autoscaler.strategy is not Strategy.OBSERVER
+        obstacle = self._aims.obstacle(stored, autoscaler, aim) if writes else None
+        try:
+            seen = await self._measured(autoscaler, track, aim, seen)
+        except ObstacleError as error:
+            wanted = self._held(track)
+            seen, why = self._without_load(track, seen, error.problem), "the last number is held"
+        else:
+            wanted, why = self._followed(track, aim, seen)
+        if obstacle is not None:
+            return replace(seen, problem=obstacle)
+        if writes and wanted is not None and self._leads():
+            return await self._scaled(stored, track, aim, seen, wanted, why)
+        return seen
+
+    def _track(self, autoscaler: Autoscaler) -> Track:
+        track = self._tracks.get(autoscaler.key)
+        if track is None or track.basis != basis(autoscaler):
+            track = self._tracks[autoscaler.key] = Track(basis(autoscaler))
+        return track
+
+    async def _measured(self, autoscaler: Autoscaler, track: Track, aim: Aim, seen: Seen) -> Seen:
         """Reads the load and decides. Raises ObstacleError."""
-        readings, loads = await self._loads.of(autoscaler, aim.pods)
-        track.answered_at = self._clock()
+        reading, loads = await self._loads.of(autoscaler, aim.pods)
         now = self._now()
-        self._fit(autoscaler, track, readings[0], loads[0], now)
+        track.answered_at = self._clock()
+        track.fit(autoscaler, reading, loads[0], now)
+        decision = track.decide(
+            autoscaler, seen.bounds, loads, reading.pods, aim.asked, now, self._clock()
+        )
         found = track.forecast
-        forecast, missing = (found, None) if isinstance(found, Forecast) else (None, found)
-        if not track.needed and autoscaler.strategy is not Strategy.OBSERVER:
-            # Whether fewer were enough before this process began is not known.
-            track.needed.append(Needed(now, float(aim.asked)))
-        rules = Rules(autoscaler.strategy, seen.bounds, autoscaler.forward, autoscaler.window)
-        decision = decide(
-            now,
-            loads,
-            readings[0].pods,
-            aim.asked,
-            rules,
-            forecast,
-            track.needed,
-            self._clock() - track.raised_at,
-        )
-        track.needed.append(decision.needed)
-        return Seen(
-            seen.bounds,
-            aim.scale.present,
-            [load.actual for load in loads],
-            decision,
-            missing,
-            self._timing.season if forecast is not None else 0,
-        )
+        missing, season = (None, self._timing.season) if isinstance(found, Forecast) else (found, 0)
+        actual = [load.actual for load in loads]
+        return replace(seen, loads=actual, decision=decision, missing=missing, season=season)
 
-    def _fit(
-        self, autoscaler: Autoscaler, track: _Track, reading: Reading, load: Load, now: float
-    ) -> None:
-        """Makes a new forecast, if it is time."""
-        age = now - track.fitted_at
-        if age < _REFIT_SLOTS * self._timing.slot and track.fitted_for == autoscaler.quantile:
-            return
-        track.forecast = fit(reading.history, autoscaler.quantile, capacity=load.capacity)
-        track.fitted_at, track.fitted_for = now, autoscaler.quantile
-
-    async def _write(
-        self, stored: Stored, autoscaler: Autoscaler, track: _Track, aim: Aim, seen: Seen
-    ) -> None:
+    def _followed(self, track: Track, aim: Aim, seen: Seen) -> tuple[int | None, str]:
+        """The number to write by the decision, or None, and why."""
         decision = seen.decision
         if decision is None:
-            return
+            return None, ""
         track.wanted = aim.asked if decision.wanted is None else decision.wanted
-        if decision.wanted is not None:
-            await self._scale(stored, autoscaler, track, aim, decision.wanted, _why(decision))
+        return decision.wanted, _why(decision)
 
-    async def _hold(self, stored: Stored, autoscaler: Autoscaler, track: _Track, aim: Aim) -> None:
-        """The load is not known: for a while, never less than the last number."""
+    def _held(self, track: Track) -> int | None:
+        """While the load is not known: the last number, for a while."""
         is_lately = self._clock() - track.answered_at < self._timing.hold
-        writes = autoscaler.strategy is not Strategy.OBSERVER
-        if writes and is_lately and track.wanted is not None and aim.asked < track.wanted:
-            why = "the load is not known: the last number is held"
-            await self._scale(stored, autoscaler, track, aim, track.wanted, why)
+        return track.wanted if is_lately else None
 
-    async def _scale(
-        self,
-        stored: Stored,
-        autoscaler: Autoscaler,
-        track: _Track,
-        aim: Aim,
-        wanted: int,
-        why: str,
-    ) -> None:
-        """A conflict is left to the next look."""
-        key, before = autoscaler.key, aim.asked
+    def _without_load(self, track: Track, seen: Seen, problem: Problem) -> Seen:
+        if self._held(track) is None:
+            text = f"{problem.message}. Replicas are left as they are"
+            problem = Problem(problem.obstacle, text)
+        return replace(seen, problem=problem)
+
+    async def _scaled(
+        self, stored: Stored, track: Track, aim: Aim, seen: Seen, wanted: int, why: str
+    ) -> Seen:
+        """Writes the number. A conflict is left to the next look. Without a load, replicas are only
+        raised."""
+        before, key = aim.asked, stored.loaded.key
+        if aim.hpa is not None:
+            wanted = min(max(wanted, own_minimum(aim.hpa)), aim.hpa.spec.max_replicas)
+        if wanted == before or (seen.decision is None and wanted < before):
+            return seen
         try:
             if aim.hpa is not None:
-                wanted = min(max(wanted, 1), aim.hpa.spec.max_replicas)
-                if wanted == before:
-                    return
                 written = await self._scaler.set_minimum(aim.hpa, key.name, wanted)
             else:
                 written = await self._scaler.write(key.namespace, aim.workload, aim.scale, wanted)
         except (ApiError, NoAnswerError) as error:
-            raise ObstacleError(Problem(Obstacle.API_UNAVAILABLE, str(error))) from error
+            return replace(seen, problem=Problem(Obstacle.API_UNAVAILABLE, str(error)))
         if written:
             if wanted > before:
                 track.raised_at = self._clock()
             await self._teller.scaled(stored, before, wanted, why)
-
-    async def _restore_minimums(self) -> None:
-        """Gives HPAs their own minimum back whose object is gone, or scales them no longer."""
-        for hpa in list(self._view.hpas.objects.values()):
-            if not hpa.holder or self._is_held(hpa):
-                continue
-            try:
-                await self._scaler.restore(hpa)
-            except (ApiError, NoAnswerError) as error:
-                _log.warning(
-                    "minReplicas not restored",
-                    extra={"hpa": "/".join(hpa.key), "reason": str(error)},
-                )
-
-    def _is_held(self, hpa: Hpa) -> bool:
-        namespace, name = hpa.key
-        stored = self._view.autoscalers.objects.get(AutoscalerKey(namespace, hpa.holder))
-        if stored is None:
-            return False
-        holder = stored.loaded
-        if isinstance(holder, InvalidAutoscaler):
-            return True  # nothing moves until it is valid
-        is_its_target = holder.target.is_hpa and holder.target.name == name
-        return is_its_target and holder.strategy is not Strategy.OBSERVER
+        return seen
 
 
 def _left_out(objects: Iterable[Stored]) -> set[AutoscalerKey]:
-    """The objects that are too many in their namespace: a tenant's objects must not delay those of
-    the others."""
-    by_namespace: dict[str, list[Stored]] = {}
-    for each in objects:
-        by_namespace.setdefault(each.loaded.key.namespace, []).append(each)
-    return {
-        each.loaded.key
-        for found in by_namespace.values()
-        for each in sorted(found, key=_age)[MOST_IN_NAMESPACE:]
-    }
-
-
-def _age(stored: Stored) -> tuple[str, str]:
-    return stored.created, stored.loaded.key.name
+    """The objects that are too many, of a namespace or of the cluster: a tenant's objects must not
+    delay those of the others."""
+    counts: dict[str, int] = {}
+    found, room = set(), MOST_OBJECTS
+    for each in sorted(objects, key=age):
+        key = each.loaded.key
+        counts[key.namespace] = counts.get(key.namespace, 0) + 1
+        if counts[key.namespace] > MOST_IN_NAMESPACE or not room:
+            found.add(key)
+        else:
+            room -= 1
+    return found
 
 
 def _why(decision: Decision) -> str:

@@ -1,6 +1,6 @@
 """The metrics of the predictive autoscaler. The names that begin with `ahpa` are the vendor's."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -88,5 +88,10 @@ class Metrics:
         self._found.shown[autoscaler.key] = (autoscaler, seen)
 
     def drop(self, key: AutoscalerKey) -> None:
-        """The object is gone, has errors, or is another replica's."""
+        """The object has errors."""
         self._found.shown.pop(key, None)
+
+    def keep(self, keys: Set[AutoscalerKey]) -> None:
+        """All other objects are gone, or another replica's."""
+        for key in self._found.shown.keys() - keys:
+            del self._found.shown[key]

@@ -13,8 +13,11 @@ import msgspec
 SECONDS = 30.0
 """For one query."""
 SILENT_SECONDS = 10.0
-"""After a query without an answer, others are not asked for so long: each would wait likewise."""
-LARGEST_ANSWER = 16 * 2**20
+"""After several queries in a row without an answer, others are not asked for so long: each would
+wait likewise. One such query may be a slow one."""
+_MOST_UNANSWERED = 3
+LARGEST_ANSWER = 2 * 2**20
+"""In bytes. Two series of seven days have 0.7 MB."""
 _LONGEST_REASON = 300
 
 _log = logging.getLogger(__name__)
@@ -22,6 +25,10 @@ _log = logging.getLogger(__name__)
 
 class PrometheusError(Exception):
     """There is no usable answer. The message says why."""
+
+
+class NoAnswerInTimeError(PrometheusError):
+    """The query took too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,7 @@ class Prometheus:
         self._session = session
         self._clock = clock
         self._silent_since = -inf
+        self._unanswered = 0
 
     async def range(
         self, source: Source, expression: str, begin: int, end: int, step: int, mark: str
@@ -84,12 +92,13 @@ class Prometheus:
         for series in answer.data.result:
             part = found.setdefault(series.metric.get(mark, ""), {})
             for time, text in series.values:
-                if (value := _number(text)) is not None:
+                if begin <= time <= end and (value := _number(text)) is not None:
                     part[round(time)] = value
         return found
 
     async def _ask(self, source: Source, path: str, form: Mapping[str, str]) -> _Answer:
-        if self._clock() - self._silent_since < SILENT_SECONDS:
+        is_silent = self._unanswered >= _MOST_UNANSWERED
+        if is_silent and self._clock() - self._silent_since < SILENT_SECONDS:
             raise PrometheusError("there was no answer lately")
         url = f"{source.url.rstrip('/')}/api/v1/{path}"
         headers = {"Authorization": f"Bearer {source.token}"} if source.token else {}
@@ -105,10 +114,13 @@ class Prometheus:
                     content += await response.content.read(LARGEST_ANSWER - len(content))
                 is_whole = response.content.at_eof()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            reason = f"{type(error).__name__} {error}".strip()[:_LONGEST_REASON]
             if isinstance(error, TimeoutError):
+                self._unanswered += 1
                 self._silent_since = self._clock()
-            reason = f"{type(error).__name__} {error}".strip()
-            raise PrometheusError(reason[:_LONGEST_REASON]) from error
+                raise NoAnswerInTimeError(f"no answer within {SECONDS:.0f} s") from error
+            raise PrometheusError(reason) from error
+        self._unanswered = 0
         if not is_whole:
             raise PrometheusError(f"the answer has more than {LARGEST_ANSWER} bytes")
         try:

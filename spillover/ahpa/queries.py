@@ -70,9 +70,9 @@ BUILT_IN: Mapping[str, Query] = {
     # The exporter of NVIDIA's DCGM. A pod with several GPUs counts with their mean.
     "gpu": _query(f"sum(avg by (pod) ({_GPU}))", _GPU, capacity=100.0),
     "rps": _query(f"sum(rate({_REQUESTS}[2m]))", _REQUESTS),
-    # Milliseconds.
+    # Milliseconds; 0 without a request.
     "rt": _query(
-        f"sum(rate({_SECONDS}[2m])) * 1000 / sum(rate({_COUNT}[2m])) * "
+        f"(sum(rate({_SECONDS}[2m])) * 1000 / sum(rate({_COUNT}[2m])) >= 0 or vector(0)) * "
         f"count(count by (pod) ({_SECONDS}))",
         _SECONDS,
     ),

@@ -23,10 +23,12 @@ class Obstacle(StrEnum):
     ANOTHER_AUTOSCALER = "AnotherAutoscaler"
     SOURCE_UNAVAILABLE = "SourceUnavailable"
     API_UNAVAILABLE = "ApiServerUnavailable"
-    TOO_MANY = "TooManyInNamespace"
+    TOO_MANY = "TooManyObjects"
+    DISABLED = "ScalingDisabled"
 
 
-_OF_SOURCE = (Obstacle.SOURCE_UNAVAILABLE,)
+_ABLE = (Obstacle.SOURCE_UNAVAILABLE, Obstacle.DISABLED)
+"""The target could be scaled all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +115,16 @@ def _conditions(autoscaler: Autoscaler, seen: Seen) -> Sequence[dict[str, Any]]:
 
 
 def _model_available(seen: Seen) -> dict[str, Any]:
-    if seen.problem is not None and seen.problem.obstacle is Obstacle.SOURCE_UNAVAILABLE:
-        return _condition(
-            "ModelAvailable",
-            is_true=False,
-            reason=seen.problem.obstacle,
-            message=seen.problem.message,
-        )
     match seen.missing:
         case Missing.HISTORY:
             text = "less than 80 % of the last seven days are known: only the load of now counts"
         case Missing.RHYTHM:
             text = "the last seven days have no common rhythm: only the load of now counts"
+        case None if seen.decision is None and seen.problem is not None:
+            problem = seen.problem
+            return _condition(
+                "ModelAvailable", is_true=False, reason=problem.obstacle, message=problem.message
+            )
         case None:
             return _condition(
                 "ModelAvailable",
@@ -157,7 +157,7 @@ def _scaling_active(autoscaler: Autoscaler, seen: Seen) -> dict[str, Any]:
 
 def _able_to_scale(seen: Seen) -> dict[str, Any]:
     problem = seen.problem
-    if problem is not None and problem.obstacle not in _OF_SOURCE:
+    if problem is not None and problem.obstacle not in _ABLE:
         return _condition(
             "AbleToScale", is_true=False, reason=problem.obstacle, message=problem.message
         )

@@ -1,7 +1,7 @@
 """Tells what was found of an object: its status, Events and metrics."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from datetime import UTC, datetime
 
 from cachetools import LRUCache
@@ -64,9 +64,9 @@ class StatusTeller:
         note = f"New size: {after}, before: {before}; {why}"
         await self._write_event(stored, "SuccessfulRescale", note, is_warning=False)
 
-    def gone(self, key: AutoscalerKey) -> None:
-        self._metrics.drop(key)
-        self._told.pop(key, None)
+    def keep(self, keys: Set[AutoscalerKey]) -> None:
+        """Metrics of all other objects go."""
+        self._metrics.keep(keys)
 
     async def _tell_problem(self, stored: Stored, seen: Seen) -> None:
         """One Event for each change of the problem."""
@@ -107,7 +107,7 @@ class StatusTeller:
             return
         now = self._now()
         event = Event(
-            name=f"{key.name[:200]}.{int(now * 1e6):x}",
+            name=f"{key.name[:200].rstrip('-.')}.{int(now * 1e6):x}",
             regarding=Regarding(
                 f"{ahpa.GROUP}/{ahpa.VERSION}",
                 ahpa.KIND,

@@ -1,9 +1,9 @@
 """What the watches show of the cluster: autoscalers, HPAs and ReplicaSets."""
 
-from collections.abc import Callable, Hashable, Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -11,9 +11,11 @@ from spillover.api import ahpa
 from spillover.api.errors import FieldError
 from spillover.api.kubernetes import ObjectMeta
 from spillover.core.autoscaling.autoscaler import (
+    Autoscaler,
     AutoscalerKey,
     InvalidAutoscaler,
     LoadedAutoscaler,
+    Strategy,
     Target,
     load,
 )
@@ -34,8 +36,10 @@ _LONGEST_BASE = 58
 _MOST_REPLICA_SETS = 50
 """A Deployment keeps 10 of them by default. Each is a part of every query."""
 
+_LARGEST_STATUS = 16 * 1024
+"""In bytes. A larger one is not ours, and is written anew."""
+
 T = TypeVar("T")
-K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Stored:
     loaded: LoadedAutoscaler
     created: str
     status: dict[str, Any]
-    version: str
+    """As it is stored."""
 
 
 class _Reference(msgspec.Struct, frozen=True, rename="camel"):
@@ -60,16 +64,11 @@ class _HpaSpec(msgspec.Struct, frozen=True, rename="camel"):
     max_replicas: int = 0
 
 
-class _HpaStatus(msgspec.Struct, frozen=True, rename="camel"):
-    current_replicas: int | None = None
-
-
 class Hpa(msgspec.Struct, frozen=True):
     """A HorizontalPodAutoscaler. Source: k8s.io/api/autoscaling/v2."""
 
     metadata: ObjectMeta
     spec: _HpaSpec = _HpaSpec()
-    status: _HpaStatus = _HpaStatus()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -92,44 +91,62 @@ class Hpa(msgspec.Struct, frozen=True):
         )
 
 
-class _Owned(msgspec.Struct, frozen=True):
-    metadata: ObjectMeta
+class ReplicaSet(NamedTuple):
+    """What is kept of a ReplicaSet."""
+
+    namespace: str
+    name: str
+    created: str
+    owners: tuple[str, ...]
+    """Uids."""
 
 
-class Known(Generic[T, K]):
-    """Objects of one collection by their keys, as the sink of their reflector. An object that does
-    not decode counts as absent, unless `replaced` makes another one of it."""
+Key = tuple[str, str]
+"""Namespace and name."""
+
+
+class Known(Generic[T]):
+    """Objects of one collection, as the sink of their reflector. An object that does not decode
+    counts as absent, unless `replaced` makes another one of it."""
 
     def __init__(
-        self,
-        key: Callable[[T], K],
-        key_of: Callable[[Unreadable], K],
-        replaced: Callable[[Unreadable], T | None] = lambda _: None,
+        self, key: Callable[[T], Key], replaced: Callable[[Unreadable], T | None] = lambda _: None
     ) -> None:
-        self.objects: dict[K, T] = {}
+        self._objects: dict[str, dict[str, T]] = {}
         self.key = key
-        self._key_of = key_of
         self._replaced = replaced
 
+    def get(self, namespace: str, name: str) -> T | None:
+        return self._objects.get(namespace, {}).get(name)
+
+    def of_namespace(self, namespace: str) -> Collection[T]:
+        return self._objects.get(namespace, {}).values()
+
+    def all(self) -> list[T]:
+        return [each for found in self._objects.values() for each in found.values()]
+
     def put(self, item: T) -> None:
-        self.objects[self.key(item)] = item
+        namespace, name = self.key(item)
+        self._objects.setdefault(namespace, {})[name] = item
 
     def drop(self, item: T) -> None:
-        self.objects.pop(self.key(item), None)
+        self._forget(*self.key(item))
 
-    def keep(self, listed: Set[K], version: int) -> None:  # noqa: ARG002 - a Sink's
-        for key in self.objects.keys() - listed:
-            del self.objects[key]
+    def keep(self, listed: Set[Key], version: int) -> None:  # noqa: ARG002 - a Sink's
+        for key in {self.key(each) for each in self.all()} - listed:
+            self._forget(*key)
 
     def unreadable(self, found: Unreadable) -> T | None:
         replaced = self._replaced(found)
         if replaced is None:
-            self.objects.pop(self._key_of(found), None)
+            self._forget(found.identity.namespace, found.identity.name)
         return replaced
 
-
-def _names(found: Unreadable) -> tuple[str, str]:
-    return found.identity.namespace, found.identity.name
+    def _forget(self, namespace: str, name: str) -> None:
+        there = self._objects.get(namespace, {})
+        there.pop(name, None)
+        if not there:
+            self._objects.pop(namespace, None)
 
 
 def pods_of(kind: str, name: str, replica_sets: Sequence[str]) -> str:
@@ -137,8 +154,9 @@ def pods_of(kind: str, name: str, replica_sets: Sequence[str]) -> str:
     never had any."""
     if kind == "StatefulSet":
         return f"{_escaped(name)}-[0-9]+"
-    # The name of a Deployment alone would take in the pods of another one that begins alike.
-    owners = replica_sets if kind == "Deployment" else [name]
+    # The name of a Deployment alone would take in the pods of another one that begins alike. Other
+    # kinds have ReplicaSets, as a Rollout, or pods of their own.
+    owners = replica_sets or ([] if kind == "Deployment" else [name])
     return "|".join(f"{_escaped(f'{each}-'[:_LONGEST_BASE])}[a-z0-9]{{5}}" for each in owners)
 
 
@@ -151,53 +169,44 @@ class View:
     """All that the service knows of the cluster."""
 
     def __init__(self) -> None:
-        self.autoscalers: Known[Stored, AutoscalerKey] = Known(
-            lambda item: item.loaded.key, lambda found: AutoscalerKey(*_names(found)), _unreadable
+        self.autoscalers: Known[Stored] = Known(
+            lambda item: (item.loaded.key.namespace, item.loaded.key.name), _unreadable
         )
-        self.hpas: Known[Hpa, tuple[str, str]] = Known(lambda item: item.key, _names)
-        self.replica_sets: Known[ObjectMeta, tuple[str, str]] = Known(
-            lambda item: (item.namespace, item.name), _names
-        )
+        self.hpas: Known[Hpa] = Known(lambda item: item.key)
+        self.replica_sets: Known[ReplicaSet] = Known(lambda item: (item.namespace, item.name))
+
+    def stored(self, key: AutoscalerKey) -> Stored | None:
+        return self.autoscalers.get(key.namespace, key.name)
 
     def replica_sets_of(self, namespace: str, uid: str) -> list[str]:
-        """The names of a Deployment's newest ReplicaSets, also of those that have no pods any
+        """The names of a workload's newest ReplicaSets, also of those that have no pods any
         more."""
-        found = [
-            each
-            for each in self.replica_sets.objects.values()
-            if each.namespace == namespace
-            and any(owner.uid == uid for owner in each.owner_references or ())
-        ]
-        found.sort(key=lambda each: each.creation_timestamp or "")
-        return sorted(each.name for each in found[-_MOST_REPLICA_SETS:])
+        owned = [each for each in self.replica_sets.of_namespace(namespace) if uid in each.owners]
+        owned.sort(key=lambda each: each.created)
+        return sorted(each.name for each in owned[-_MOST_REPLICA_SETS:])
 
     def other_hpa(self, namespace: str, target: Target) -> Hpa | None:
         """An HPA that aims at the target."""
-        return next(
-            (
-                hpa
-                for hpa in self.hpas.objects.values()
-                if hpa.metadata.namespace == namespace and hpa.aims_at(target)
-            ),
-            None,
-        )
+        hpas = self.hpas.of_namespace(namespace)
+        return next((hpa for hpa in hpas if hpa.aims_at(target)), None)
 
     def older_autoscaler(self, stored: Stored, target: Target) -> str:
-        """The name of an older AdvancedHorizontalPodAutoscaler with the same target, or ""."""
-        key = stored.loaded.key
-
-        def rank(each: Stored) -> tuple[str, str]:
-            return each.created, each.loaded.key.name
-
-        rivals = (
+        """The name of an older AdvancedHorizontalPodAutoscaler that scales the target, or "". One
+        that only observes scales nothing."""
+        rivals = [
             each
-            for each in self.autoscalers.objects.values()
-            if each.loaded.key.namespace == key.namespace
-            and not isinstance(each.loaded, InvalidAutoscaler)
+            for each in self.autoscalers.of_namespace(stored.loaded.key.namespace)
+            if isinstance(each.loaded, Autoscaler)
+            and each.loaded.strategy is not Strategy.OBSERVER
             and (each.loaded.target.kind, each.loaded.target.name) == (target.kind, target.name)
-        )
-        oldest = min(rivals, key=rank, default=stored)
-        return "" if oldest.loaded.key == key else oldest.loaded.key.name
+        ]
+        oldest = min(rivals, key=age, default=stored)
+        return "" if oldest.loaded.key == stored.loaded.key else oldest.loaded.key.name
+
+
+def age(stored: Stored) -> tuple[str, str]:
+    """Sorts objects, the oldest first."""
+    return stored.created, stored.loaded.key.name
 
 
 def watches(
@@ -217,39 +226,67 @@ def watches(
         Reflector(
             session,
             "/apis/autoscaling/v2/horizontalpodautoscalers",
-            _HPAS.decode,
+            _hpa,
             view.hpas,
             random,
             clock,
         ),
         Reflector(
-            session, "/apis/apps/v1/replicasets", _metadata, view.replica_sets, random, clock
+            session, "/apis/apps/v1/replicasets", _replica_set, view.replica_sets, random, clock
         ),
     )
 
 
 _HPAS = msgspec.json.Decoder(Hpa)
+_ANNOTATIONS = (HOLDER_ANNOTATION, MINIMUM_ANNOTATION, SET_ANNOTATION)
+
+
+class _Owned(msgspec.Struct, frozen=True):
+    metadata: ObjectMeta
+
+
 _OWNED = msgspec.json.Decoder(_Owned)
 
 
-def _metadata(raw: bytes | msgspec.Raw) -> ObjectMeta:
-    return _OWNED.decode(raw).metadata
+def _replica_set(raw: bytes | msgspec.Raw) -> ReplicaSet:
+    metadata = _OWNED.decode(raw).metadata
+    owners = tuple(owner.uid for owner in (metadata.owner_references or ())[:_MOST_OWNERS])
+    return ReplicaSet(metadata.namespace, metadata.name, metadata.creation_timestamp or "", owners)
+
+
+_MOST_OWNERS = 4
+
+
+def _hpa(raw: bytes | msgspec.Raw) -> Hpa:
+    """Only with the annotations that are ours: a tenant may write large ones."""
+    found = _HPAS.decode(raw)
+    metadata = found.metadata
+    ours = {key: (metadata.annotations or {}).get(key, "") for key in _ANNOTATIONS}
+    kept = ObjectMeta(
+        name=metadata.name,
+        namespace=metadata.namespace,
+        uid=metadata.uid,
+        resource_version=metadata.resource_version,
+        annotations={key: value for key, value in ours.items() if 0 < len(value) <= _LONGEST_NAME},
+    )
+    return Hpa(kept, found.spec)
+
+
+_LONGEST_NAME = 253
 
 
 def _stored(raw: bytes | msgspec.Raw) -> Stored:
     found = msgspec.json.decode(raw, type=dict[str, Any])
     metadata, status = found["metadata"], found.get("status")
-    return Stored(
-        load(found),
-        metadata.get("creationTimestamp") or "",
-        status if isinstance(status, dict) else {},
-        metadata["resourceVersion"],
-    )
+    ours: dict[str, Any] = {}
+    if isinstance(status, dict) and len(msgspec.json.encode(status)) <= _LARGEST_STATUS:
+        ours = status
+    return Stored(load(found), metadata.get("creationTimestamp") or "", ours)
 
 
 def _unreadable(found: Unreadable) -> Stored:
-    """An object that cannot be read is one with an error: it is not scaled, and keeps its place."""
+    """An object that cannot be read is one with an error: it is not scaled. It counts as new."""
     who = found.identity
     errors = (FieldError("spec", f"cannot be read: {found.reason}"),)
-    invalid = InvalidAutoscaler(AutoscalerKey(who.namespace, who.name), who.uid, 0, errors)
-    return Stored(invalid, "", {}, str(who.version))
+    key = AutoscalerKey(who.namespace, who.name)
+    return Stored(InvalidAutoscaler(key, who.uid, 0, errors), "9999", {})

@@ -59,7 +59,8 @@ class Decision:
     proactive: int | None
     """Pods that the forecast needs; None without a forecast."""
     desired: int
-    """The number that follows, after the stabilization window, before the bounds."""
+    """The number that follows, after the stabilization window; within the bounds, unless the
+    strategy only observes."""
     wanted: int | None
     """The number to write; None if nothing is to be written."""
     needed: Needed
@@ -102,14 +103,15 @@ def decide(
     wanted, limit = _within(limited, rules.bounds)
     if rules.strategy is Strategy.SCALING_UP_ONLY:
         wanted = max(wanted, replicas)
-    if not limit and replicas and abs(highest_pods / replicas - 1) <= TOLERANCE:
+    is_close = replicas and abs(highest_pods / replicas - 1) <= TOLERANCE
+    if not limit and is_close and not (saturated and wanted > replicas):
         wanted = _within(replicas, rules.bounds)[0]
-    is_written = rules.strategy is not Strategy.OBSERVER and wanted != replicas
+    writes = rules.strategy is not Strategy.OBSERVER
     return Decision(
         reactive=whole(reactive),
         proactive=whole(proactive) if proactive is not None else None,
-        desired=desired,
-        wanted=wanted if is_written else None,
+        desired=_within(desired, rules.bounds)[0] if writes else desired,
+        wanted=wanted if writes and wanted != replicas else None,
         needed=needed,
         is_saturated=saturated,
         limit=limit,

@@ -43,6 +43,9 @@ _MOST_TREND = 4.0
 """The largest factor by which the last hours change a forecast."""
 _FADING_SLOTS = 72.0
 """After so many slots, six hours, the logarithm of the factor is down to 1/e."""
+_LEAST_SHARE = 0.1
+"""Of a level: it is added on both sides where a load is divided by its profile. At night, when
+there is hardly any load, a few requests are no trend."""
 _NOTHING = 1e-9
 """Of a variance or a load, where the mean of the load is 1."""
 
@@ -109,7 +112,7 @@ def fit(history: History, quantile: float, *, capacity: float | None = None) -> 
     trial = _trial(days, shape, levels, quantile)
     level = float(np.median(levels[np.isfinite(levels)][-_LEVEL_DAYS:]))
     fading = np.exp(-np.arange(SLOTS) / _FADING_SLOTS)
-    trend = _trends(days.load[-1] / (level * middle))[-1] ** fading
+    trend = _trends(days.load[-1] / level, middle)[-1] ** fading
     load = np.maximum(level * trend * (high + trial.margin), 0.0)
     return Forecast(start, load, slot, _past(trial, levels))
 
@@ -175,12 +178,13 @@ def _trial(days: _Days, shape: Slots, levels: Slots, quantile: float) -> _Trial:
         middles.append(middle)
         highs.append(high)
     actual = days.load / _expected_levels(levels)[:, None]
-    trend = _trends((actual / np.stack(middles)).ravel())[:-1].reshape(DAYS, SLOTS)
+    trend = _trends(actual.ravel(), np.stack(middles).ravel())[:-1].reshape(DAYS, SLOTS)
     high = np.stack(highs)
     errors = actual / trend - high
     # A load that was cut off may show that a forecast was too low, never that it was too high.
     usable = np.isfinite(errors) & (~days.is_bound | (errors > 0))
-    return _Trial(actual, trend, high, float(np.quantile(errors[usable], quantile)))
+    margin = float(np.quantile(errors[usable], quantile)) if usable.any() else 0.0
+    return _Trial(actual, trend, high, margin)
 
 
 def _past(trial: _Trial, levels: Slots) -> Slots:
@@ -209,10 +213,11 @@ def _expected_levels(levels: Slots) -> Slots:
     return np.array(found)
 
 
-def _trends(ratios: Slots) -> Slots:
-    """How far the load of the two hours before each slot is from its profile, as a factor. `ratios`
-    are those of consecutive slots, shape (n,). The result has the shape (n + 1,): the last is that
-    of the slot which follows. 1 where it is not known."""
+def _trends(actual: Slots, expected: Slots) -> Slots:
+    """How far the load of the two hours before each slot is from its profile, as a factor. Both are
+    those of consecutive slots in shares of the level, shape (n,). The result has the shape
+    (n + 1,): the last is that of the slot which follows. 1 where it is not known."""
+    ratios = (actual + _LEAST_SHARE) / (expected + _LEAST_SHARE)
     before = np.concatenate([np.full(_TREND_SLOTS, np.nan), ratios])
     windows = sliding_window_view(before, _TREND_SLOTS)[::_QUARTER]
     typical = _quantiles(windows.T, (0.5,))[0]

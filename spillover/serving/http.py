@@ -41,7 +41,8 @@ async def serve_tls(
     app: web.Application, address: str, port: int, context: Callable[[], ssl.SSLContext | None]
 ) -> None:
     """Serves until it is cancelled, over TLS, as soon as `context` returns a context. When it
-    returns another one, new connections use that. At no time nobody listens."""
+    returns another one, new connections use that, and the old ones end. At no time nobody
+    listens."""
     runner = _runner(app, drain_seconds=1.0)
     await runner.setup()
     site: web.TCPSite | None = None
@@ -54,6 +55,8 @@ async def serve_tls(
                 await following.start()
                 if site is not None:
                     await site.stop()
+                    for connection in runner.server.connections if runner.server else ():
+                        connection.close()  # when its request is answered
                 site, served = following, wanted
             await asyncio.sleep(_LOOK_SECONDS)
     finally:

@@ -93,6 +93,17 @@ def test_bounds_by_time(time: str, expected: Bounds) -> None:
     assert in_force(datetime.fromisoformat(time), loaded.periods, loaded.bounds) == expected
 
 
+def test_a_bound_without_a_number_has_that_of_the_spec() -> None:
+    bounds = [{"cron": "* * ? * *", "maxReplicas": 15}]
+    loaded = load(tutorial(instanceBounds=[{"bounds": bounds}]))
+    assert isinstance(loaded, Autoscaler)
+    assert in_force(datetime(2026, 1, 1), loaded.periods, loaded.bounds) == Bounds(10, 15)  # noqa: DTZ001 - the zone is the service's
+    low = [{"cron": "* * ? * *", "maxReplicas": 5}]
+    assert "spec.instanceBounds[0].bounds[0].maxReplicas" in errors(
+        load(tutorial(instanceBounds=[{"bounds": low}]))
+    )
+
+
 def test_what_is_left_out_has_a_default() -> None:
     raw = tutorial(prediction=None, scaleStrategy=None, minReplicas=None, instanceBounds=None)
     del raw["spec"]["stabilizationWindowSeconds"]
@@ -110,7 +121,9 @@ def test_one_quantile_in_many_spellings(quantile: object) -> None:
     assert loaded.quantile == pytest.approx(0.95)
 
 
-@pytest.mark.parametrize("quantile", [0, 1, "1", 1.0, 100, -5, "x", "", "nan", "inf", 10**400])
+@pytest.mark.parametrize(
+    "quantile", [0, 1, "1", 1.0, 100, -5, "x", "", "nan", "inf", "9_5", 10**400]
+)
 def test_what_is_no_quantile_is_named_with_every_other_error(quantile: object) -> None:
     found = errors(
         load(
@@ -161,6 +174,9 @@ def test_what_is_no_quantile_is_named_with_every_other_error(quantile: object) -
         ({"stabilizationWindowSeconds": 90_000}, "spec.stabilizationWindowSeconds"),
         ({"metrics": 1}, "spec.metrics"),
         ({"instanceBounds": "x"}, "spec.instanceBounds"),
+        ({"instanceBounds": 5}, "spec.instanceBounds"),
+        ({"instanceBounds": True}, "spec.instanceBounds"),
+        ({"minReplicas": 0}, "spec.minReplicas"),
     ],
 )
 def test_each_error_names_its_field(spec: dict[str, Any], path: str) -> None:

@@ -46,7 +46,7 @@ def test_the_tutorials_rows() -> None:
 )
 def test_without_a_forecast_the_load_decides(load: float, pods: int) -> None:
     found = decided(load, 1)
-    assert (found.reactive, found.proactive, found.desired) == (pods, None, pods)
+    assert (found.reactive, found.proactive, found.desired) == (pods, None, max(1, pods))
 
 
 def test_rounding_of_sums_adds_no_pod() -> None:
@@ -83,7 +83,7 @@ def test_bounds_and_what_limits() -> None:
     rules = replace(RULES, bounds=Bounds(4, 15))
     assert (decided(0, 10, rules).wanted, decided(0, 10, rules).limit) == (4, "TooFewReplicas")
     many = decided(1000, 10, rules)
-    assert (many.desired, many.wanted, many.limit) == (50, 15, "TooManyReplicas")
+    assert (many.desired, many.wanted, many.limit) == (15, 15, "TooManyReplicas")
 
 
 def test_strategies() -> None:
@@ -108,6 +108,9 @@ def test_a_saturated_load_asks_for_one_more() -> None:
     assert (found.reactive, found.wanted) == (4, 4)
     assert not decided(280, 3, rules, capacity=100).is_saturated
     assert decided(290, 3, rules, capacity=100).reactive == 15
+    # The tolerance does not keep it back: 20 pods at 100 %, where 95 % are aimed at.
+    full = decide(NOW, [Load(2000, 95, 100)], 20, 20, rules, None, (), 60)
+    assert (full.reactive, full.wanted) == (22, 22)
 
 
 def test_growth_by_the_load_is_in_steps_and_by_the_forecast_at_once() -> None:

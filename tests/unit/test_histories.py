@@ -23,6 +23,8 @@ class World:
         self.source: Source | None = None
         self.ranges: list[tuple[int, int, int]] = []
         self.fails = False
+        self.since = 0
+        """Prometheus has nothing from before."""
         self.histories: Histories
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -31,7 +33,7 @@ class World:
         self.ranges.append((begin, end, step))
         if self.fails:
             return web.Response(status=503, text='{"status":"error","error":"starting up"}')
-        times = range(begin, end + 1, step)
+        times = range(max(begin, self.since), end + 1, step)
         series = {"load": [str(at // 60) for at in times], "pods": ["3"] * len(times)}
         result = [
             {
@@ -52,7 +54,11 @@ async def world() -> AsyncIterator[World]:
     async with TestServer(app) as server, aiohttp.ClientSession() as session:
         found.source = Source(f"{server.make_url('/prefix/')}")
         found.histories = Histories(
-            Prometheus(session, lambda: found.now), lambda: found.source, lambda: found.now, 60
+            Prometheus(session, lambda: found.now),
+            lambda: found.source,
+            lambda: found.now,
+            lambda: found.now,
+            60,
         )
         yield found
 
@@ -98,12 +104,42 @@ async def test_each_workload_has_its_own(world: World) -> None:
     await world.histories.read("a", "x")
     await world.histories.read("b", "x")
     assert [end - begin for begin, end, _ in world.ranges] == [(POINTS - 1) * 60] * 2
-    world.histories.forget("a")
-    await world.histories.read("a", "x")
-    assert len(world.ranges) == 3
 
 
 async def test_no_address_is_an_error(world: World) -> None:
     world.source = None
     with pytest.raises(PrometheusError, match="no address of Prometheus"):
         await world.histories.read("a", "x")
+
+
+async def test_another_prometheus_is_read_as_a_whole(world: World) -> None:
+    await world.histories.read("a", "x")
+    assert world.source is not None
+    world.source = Source(world.source.url, "token")
+    await world.histories.read("a", "x")
+    assert [end - begin for begin, end, _ in world.ranges] == [(POINTS - 1) * 60] * 2
+
+
+async def test_a_prometheus_that_is_filled_later_is_read_again(world: World) -> None:
+    world.since = NOW
+    assert (await world.histories.read("a", "x")).history.share < 0.01
+    world.since = 0
+    world.now += 60
+    assert (await world.histories.read("a", "x")).history.share < 0.01
+    world.now += 3600
+    assert (await world.histories.read("a", "x")).history.share == 1
+
+
+async def test_a_clock_that_goes_back_begins_anew(world: World) -> None:
+    await world.histories.read("a", "x")
+    world.now -= 86_400
+    found = await world.histories.read("a", "x")
+    assert found.history.end == world.now
+    assert found.history.share == 1
+    assert found.load == world.now // 60
+
+
+async def test_the_newest_sample_alone(world: World) -> None:
+    assert await world.histories.newest("x") == (NOW // 60, 3)
+    ((begin, end, _),) = world.ranges
+    assert end - begin == 60

@@ -140,3 +140,48 @@ def test_a_day_of_another_length() -> None:
     noon, noon_of_short = MIDNIGHT + DAY / 2, MIDNIGHT + 12 * 60
     short_top = found.highest(noon_of_short, noon_of_short + 3)
     assert short_top == plain.highest(noon, noon + 180)
+
+
+def night_shift(night: float, noise: float = 0.0) -> np.ndarray:
+    """Hardly anything until 09:00, then 200 until 18:00."""
+    chance = np.random.default_rng(5)
+    stray = night * (chance.random(POINTS) < 0.2) if noise else np.full(POINTS, night)
+    return np.where((HOURS > 9) & (HOURS <= 18), 200.0, stray)
+
+
+@pytest.mark.parametrize(("night", "noise"), [(0.0, 0.0), (2.0, 1.0), (10.0, 0.0)])
+def test_a_night_without_load_hides_no_morning(night: float, noise: float) -> None:
+    nine = MIDNIGHT + 9 * 3600
+    end = nine - 6 * 60
+    load = np.concatenate([night_shift(night, noise)[-POINTS:], night_shift(night, noise)[:540]])
+    week = load[534:][:POINTS]
+    found = forecast(fit(history(week, end=end), 0.95))
+    highest = found.highest(end, nine + 600)
+    assert highest is not None
+    assert 190 < highest < 260
+
+
+def test_a_few_requests_at_night_are_no_trend() -> None:
+    load = night_shift(0.0)
+    load[-120:] = 2.0
+    found = forecast(fit(history(load), 0.95))
+    assert 190 < at(found, 10) < 260
+
+
+def test_a_load_that_is_always_cut_off_has_an_answer() -> None:
+    load = np.where((HOURS > 9) & (HOURS <= 18), 500.0, 100.0)
+    found = forecast(fit(history(load, load / 100), 0.95, capacity=100))
+    assert at(found, 12) >= 500
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_any_samples_have_an_answer(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    load = chance.choice([0.0, 1e-30, 1.0, 1e30, np.nan], POINTS, p=[0.3, 0.1, 0.3, 0.1, 0.2])
+    if seed % 2:
+        load *= np.where(HOURS > 12, 1.0, 0.0)
+    pods = chance.choice([0.0, 1.0, np.nan], POINTS)
+    found = fit(history(load, pods), 0.95, capacity=100)
+    if isinstance(found, Forecast):
+        assert np.isfinite(found.load).all()
+        assert (found.load >= 0).all()

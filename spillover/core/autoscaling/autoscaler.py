@@ -147,14 +147,17 @@ def load(raw: Mapping[str, Any]) -> LoadedAutoscaler:
 
 def parse_quantile(value: float | str) -> float:
     """A probability from 95, "95", 0.95 or "0.95". Raises ValueError."""
-    problem = f"{str(value)[:40]!r} must be between 0 and 100, as 95, or between 0 and 1, as 0.95"
+    written = str(value)[:40]
+    problem = f"{written!r} must be between 0 and 100, as 95, or between 0 and 1, as 0.95"
     try:
         number = float(value)
     except (ValueError, OverflowError):
         raise ValueError(problem) from None
+    if "_" in written:  # Python reads 9_5 as 95
+        raise ValueError(problem)
     if number == 1:
         raise ValueError(
-            f"{str(value)[:40]!r} can be read as 1 % and as 100 %: write 0.01, or 99 for a"
+            f"{written!r} can be read as 1 % and as 100 %: write 0.01, or 99 for a"
             " forecast that the load hardly ever exceeds"
         )
     if not 0 < number < 100:
@@ -169,6 +172,7 @@ def _autoscaler(key: AutoscalerKey, uid: str, generation: int, spec: ahpa.Spec) 
     prediction = spec.prediction or ahpa.Prediction()
     wish = spec.scale_strategy or Strategy.OBSERVER
     is_known = wish in list(Strategy)
+    bounds = Bounds(_or(spec.min_replicas, 1), spec.max_replicas or 1)
     return Autoscaler(
         key=key,
         uid=uid,
@@ -176,8 +180,8 @@ def _autoscaler(key: AutoscalerKey, uid: str, generation: int, spec: ahpa.Spec) 
         target=Target(group, version, reference.kind or "", reference.name or ""),
         metrics=tuple(map(_goal, spec.metrics or ())),
         strategy=Strategy(wish) if is_known else Strategy.OBSERVER,
-        bounds=Bounds(_or(spec.min_replicas, 1), spec.max_replicas or 1),
-        periods=tuple(map(_period, spec.instance_bounds or ())),
+        bounds=bounds,
+        periods=tuple(_period(each, bounds) for each in spec.instance_bounds or ()),
         quantile=_DEFAULT_QUANTILE
         if prediction.quantile is None
         else parse_quantile(prediction.quantile),
@@ -208,14 +212,17 @@ def _amount(target: ahpa.MetricTarget | None) -> float:
     return float(target.average_utilization or 0)
 
 
-def _period(bound: ahpa.InstanceBound) -> Period:
+def _period(bound: ahpa.InstanceBound, otherwise: Bounds) -> Period:
+    """What a bound leaves out is as `otherwise`."""
     return Period(
         _time(bound.start_time),
         _time(bound.end_time),
         tuple(
             TimedBounds(
                 Cron.parse(each.cron or ""),
-                Bounds(_or(each.min_replicas, 0), _or(each.max_replicas, MOST_REPLICAS)),
+                Bounds(
+                    _or(each.min_replicas, otherwise.least), _or(each.max_replicas, otherwise.most)
+                ),
             )
             for each in bound.bounds or ()
         ),
@@ -235,7 +242,8 @@ def _sizes(spec: object) -> Iterator[FieldError]:
         if isinstance(value, list) and len(value) > most:
             yield FieldError(f"spec.{name}", f"{len(value)} are more than {most}")
             return
-    for index, period in enumerate(spec.get("instanceBounds") or ()):
+    periods = spec.get("instanceBounds")
+    for index, period in enumerate(periods if isinstance(periods, list) else ()):
         bounds = period.get("bounds") if isinstance(period, Mapping) else None
         if isinstance(bounds, list) and len(bounds) > ahpa.MOST_PERIODS:
             path = f"spec.instanceBounds[{index}].bounds"
@@ -248,7 +256,7 @@ def _errors(spec: ahpa.Spec) -> Iterator[FieldError]:
         yield FieldError("spec.metrics", "at least one metric is required")
     for index, metric in enumerate(spec.metrics or ()):
         yield from _metric_errors(f"spec.metrics[{index}]", metric)
-    yield from _number("spec.minReplicas", spec.min_replicas, 0, MOST_REPLICAS)
+    yield from _number("spec.minReplicas", spec.min_replicas, 1, MOST_REPLICAS)
     if spec.max_replicas is None:
         yield FieldError("spec.maxReplicas", "is required")
     yield from _number("spec.maxReplicas", spec.max_replicas, 1, MOST_REPLICAS)
@@ -258,7 +266,8 @@ def _errors(spec: ahpa.Spec) -> Iterator[FieldError]:
     if spec.prediction is not None:
         yield from _prediction_errors(spec.prediction)
     for index, period in enumerate(spec.instance_bounds or ()):
-        yield from _period_errors(f"spec.instanceBounds[{index}]", period)
+        least = _or(spec.min_replicas, 1)
+        yield from _period_errors(f"spec.instanceBounds[{index}]", period, least)
 
 
 def _target_errors(target: ahpa.ScaleTarget | None) -> Iterator[FieldError]:
@@ -343,7 +352,7 @@ def _prediction_errors(prediction: ahpa.Prediction) -> Iterator[FieldError]:
     yield from _number(path, prediction.scale_up_forward, 0, LONGEST_SECONDS)
 
 
-def _period_errors(path: str, period: ahpa.InstanceBound) -> Iterator[FieldError]:
+def _period_errors(path: str, period: ahpa.InstanceBound, least: int) -> Iterator[FieldError]:
     ends = []
     for name, text in (("startTime", period.start_time), ("endTime", period.end_time)):
         try:
@@ -356,17 +365,18 @@ def _period_errors(path: str, period: ahpa.InstanceBound) -> Iterator[FieldError
     if not period.bounds:
         yield FieldError(f"{path}.bounds", "at least one is required")
     for index, bound in enumerate(period.bounds or ()):
-        yield from _bound_errors(f"{path}.bounds[{index}]", bound)
+        yield from _bound_errors(f"{path}.bounds[{index}]", bound, least)
 
 
-def _bound_errors(path: str, bound: ahpa.Bound) -> Iterator[FieldError]:
+def _bound_errors(path: str, bound: ahpa.Bound, least: int) -> Iterator[FieldError]:
+    """`least` is spec.minReplicas, which holds where the bound has none."""
     try:
         Cron.parse(bound.cron or "")
     except ValueError as error:
         yield FieldError(f"{path}.cron", str(error))
-    yield from _number(f"{path}.minReplicas", bound.min_replicas, 0, MOST_REPLICAS)
+    yield from _number(f"{path}.minReplicas", bound.min_replicas, 1, MOST_REPLICAS)
     yield from _number(f"{path}.maxReplicas", bound.max_replicas, 1, MOST_REPLICAS)
-    yield from _order(f"{path}.maxReplicas", _or(bound.min_replicas, 0), bound.max_replicas)
+    yield from _order(f"{path}.maxReplicas", _or(bound.min_replicas, least), bound.max_replicas)
 
 
 def _number(path: str, value: int | None, least: int, most: int) -> Iterator[FieldError]:

@@ -12,6 +12,7 @@ from spillover.core.cache.dirty import DirtySet
 from spillover.core.cache.edits import Edits, PolicyEdits
 from spillover.core.cache.kept_labels import KeptLabels
 from spillover.core.cache.ledger import NOWHERE, Ledger, Slot
+from spillover.core.cache.pods_on_nodes import PodsOnNodes
 from spillover.core.cache.policy_counts import PolicyCounts
 from spillover.core.cache.policy_index import Home, PolicyIndex, counted, home_of
 from spillover.core.cache.priorities import Priorities
@@ -68,8 +69,7 @@ class ClusterCache:
         # not in `_pods` was deleted before. `put_pod` does not set this: a list has no order.
         self._pods_seen = 0
         self._pods_by_namespace: dict[str, set[str]] = {}
-        # Tuples take a tenth of the memory of sets. A node has few pods.
-        self._pods_by_node: dict[str, tuple[str, ...]] = {}
+        self._pods_on_nodes = PodsOnNodes()
         self._priorities = Priorities()
         # Waiting pods whose hard topology spread honors taints, and those of them to look at.
         self._spreading: dict[str, None] = {}
@@ -110,14 +110,14 @@ class ClusterCache:
         if self.nodes.get(node.name) == node:
             return  # only the node's status has changed
         if self.nodes.put(node):
-            self._account_all(self._pods_by_node.get(node.name, ()))
+            self._account_all(self._pods_on_nodes.of(node.name))
             self._recount_flights()
         self._untolerated |= dict.fromkeys(self._spreading)
         self.waiting.nodes_changed()
 
     def drop_node(self, name: str) -> None:
         self.nodes.drop(name)
-        self._account_all(self._pods_by_node.get(name, ()))
+        self._account_all(self._pods_on_nodes.of(name))
 
     def keep_nodes(self, listed: Set[str]) -> None:
         """Drop the nodes that are not in a complete list."""
@@ -405,12 +405,14 @@ class ClusterCache:
     def _take_in(self, pod: Pod) -> None:
         known = self._pods.get(pod.uid)
         if known is not None and known.version >= pod.version and not known.unreadable:
-            return  # no news: known at this version, or at a later one
+            # Known at this version, as after each list, or at a later one. An object does not
+            # change within a version, and a change of its node or policy counts it anew.
+            return
         pod = attributed(pod, known)
         self._pods[pod.uid] = pod
         self._pods_by_namespace.setdefault(pod.namespace, set()).add(pod.uid)
         if pod.node and (known is None or known.node != pod.node):
-            self._pods_by_node[pod.node] = (*self._pods_by_node.get(pod.node, ()), pod.uid)
+            self._pods_on_nodes.put(pod.node, pod.uid)
         self._account(pod)
 
     def _forget(self, uid: str) -> None:
@@ -426,14 +428,8 @@ class ClusterCache:
             self.dirty.policy(key)
         if pod is not None:
             _discard(self._pods_by_namespace, pod.namespace, uid)
-            self._leave(pod.node, uid)
+            self._pods_on_nodes.drop(pod.node, uid)
             self._count_for_ratio(pod, None)
-
-    def _leave(self, node: str, uid: str) -> None:
-        if others := tuple(each for each in self._pods_by_node.get(node, ()) if each != uid):
-            self._pods_by_node[node] = others
-        else:
-            self._pods_by_node.pop(node, None)
 
     def _account(self, pod: Pod) -> None:
         selecting = self.selecting(pod)
