@@ -80,6 +80,9 @@ def test_each_right_is_used(place: Place) -> None:
     refused = [
         (entry["user"]["username"], entry["verb"], entry["requestURI"])
         for entry in cluster.requests()
-        if entry["responseStatus"]["code"] == 403 and of_user(entry["user"])
+        if entry["responseStatus"]["code"] == 403
+        and of_user(entry["user"])
+        # An Event in a namespace that goes with its test is nobody's lack of rights.
+        and "being terminated" not in entry["responseStatus"].get("message", "")
     ]
     assert refused == []

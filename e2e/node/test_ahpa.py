@@ -35,8 +35,8 @@ def installed(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     }
     text = (ROOT / "docs/predictive-autoscaling.md").read_text()
     steps = list(readme.steps("Install", text))
-    (removing,) = ([n for n in steps if n.text.startswith("kubectl delete")],)
-    assert len(removing) == 2
+    removing = [step for step in steps if step.text.startswith("kubectl delete")]
+    assert len(removing) == 3
     try:
         for step in steps:
             if step.path:

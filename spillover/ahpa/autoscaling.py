@@ -144,7 +144,10 @@ class Autoscaling:
         local = datetime.fromtimestamp(self._now(), UTC).astimezone(self._timing.zone)
         seen = Seen(in_force(local.replace(tzinfo=None), autoscaler.periods, autoscaler.bounds))
         if is_left_out:
-            text = f"only the {MOST_IN_NAMESPACE} oldest objects of a namespace are looked at"
+            text = (
+                f"only the {MOST_IN_NAMESPACE} oldest objects of a namespace, and the"
+                f" {MOST_OBJECTS} oldest of the cluster, are looked at"
+            )
             return replace(seen, problem=Problem(Obstacle.TOO_MANY, text))
         track = self._track(autoscaler)
         try:

@@ -1,7 +1,8 @@
 """The AdvancedHorizontalPodAutoscaler of Alibaba Cloud: autoscaling.alibabacloud.com/v1beta1.
 
 The vendor publishes no schema. Fields and their order are from its tutorial and from a client in
-Java (ixrjog/cratos); docs/reference/ahpa.md names what is a choice of Spillover.
+Java (ixrjog/cratos); docs/predictive-autoscaling.md names what is a choice of
+Spillover.
 """
 
 from typing import Any
