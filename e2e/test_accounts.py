@@ -95,7 +95,7 @@ def test_nothing_else_is(patch: Patch, change: object, words: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [({"metadata": {"finalizers": ["example.com/keep"]}}, "finalizers and owners"),
-     ({"metadata": {"labels": {"istio.io/rev": "b"}}}, "lets no policy write istio")],
+     ({"metadata": {"labels": {"istio.io/rev": "b"}}}, "by the status of a pod")],
     ids=["finalizer", "label"],
 )  # fmt: skip
 async def test_nor_by_way_of_the_status(
