@@ -8,13 +8,18 @@ size, and its growth for each doubling (the least squares of the logarithms).
 
 import argparse
 import math
+import os
 import time
 from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
+import msgspec
+
 from harness import reports
+from harness.processes import resident_mib
 from spillover.api import ack
+from spillover.api.extender import FilterArgs
 from spillover.core.cache.cluster import ClusterCache
 from spillover.core.cache.unschedulable import Bounds
 from spillover.core.decision.outcomes import Placement
@@ -26,6 +31,8 @@ from spillover.core.scheduler import Scheduler
 
 DOUBLINGS = 4
 SIZES = {"pods": 1000, "nodes": 250, "policies": 50, "units": 3, "waiting pods": 50}
+LARGE = ((1000, 10_000), (5000, 50_000), (15_000, 100_000))
+"""Nodes and pods."""
 OPEN = {"resource": "ecs", "nodeSelector": {"pool": "b"}}
 FULL = {"resource": "ecs", "nodeSelector": {"pool": "a"}, "max": 0}
 
@@ -41,8 +48,8 @@ class World:
         self._scheduler = Scheduler(cluster)
         cluster.begin_term(1)
         cluster.term.open_all_but(frozenset())
-        self._names = [f"node-{number:05}.region-a.internal" for number in range(sizes["nodes"])]
-        for number, name in enumerate(self._names):
+        self.names = [f"node-{number:05}.region-a.internal" for number in range(sizes["nodes"])]
+        for number, name in enumerate(self.names):
             cluster.put_node(Node(name, {"pool": "ab"[number % 2]}, ()))
         more = sizes["units"] - 1
         self._put("first", [OPEN] + [FULL] * more)
@@ -53,9 +60,9 @@ class World:
         cluster.edits.take_in_all()
         for number in range(sizes["pods"]):
             app = f"other-{number % sizes['policies']}" if number % 2 else "first"
-            cluster.put_pod(pod(f"bound-{number}", app, self._names[number % len(self._names)]))
+            cluster.put_pod(pod(f"bound-{number}", app, self.names[number % len(self.names)]))
         for number in range(sizes["waiting pods"]):
-            self._scheduler.place(pod(f"waiting-{number}", "waiting"), self._names)
+            self._scheduler.place(pod(f"waiting-{number}", "waiting"), self.names)
         self._number = 0
 
     def _put(self, app: str, units: list[dict[str, Any]]) -> None:
@@ -67,7 +74,7 @@ class World:
         """Of one decision, with names that come off the wire."""
         self._number += 1
         one = pod(f"{app}-{self._number}", app)
-        names = [name.encode().decode() for name in self._names]
+        names = [name.encode().decode() for name in self.names]
         begun = time.perf_counter()
         decision = self._scheduler.place(one, names)
         took = time.perf_counter() - begun
@@ -107,6 +114,31 @@ def measured(what: str, app: str, calls: int) -> list[float]:
     return [median(took) for took in times]
 
 
+def large(nodes: int, pods: int, calls: int) -> dict[str, str]:
+    """What a filter call costs in a cluster of this size, without HTTP."""
+    begun = resident_mib(os.getpid())
+    world = World({**SIZES, "nodes": nodes, "pods": pods})
+    mib = resident_mib(os.getpid()) - begun
+    request = msgspec.json.encode({"Pod": {"metadata": {}, "spec": {}}, "NodeNames": world.names})
+    decoder = msgspec.json.Decoder(FilterArgs)
+    reading, first, last = [], [], []
+    for _ in range(calls):
+        at = time.perf_counter()
+        decoder.decode(request)
+        reading.append(time.perf_counter() - at)
+        first.append(world.seconds("first"))
+        last.append(world.seconds("last"))
+    return {
+        "nodes": str(nodes),
+        "pods": str(pods),
+        "kB of a request": f"{len(request) / 1e3:.0f}",
+        "to read it, µs": f"{median(reading) * 1e6:.0f}",
+        "to decide, first unit, µs": f"{median(first) * 1e6:.0f}",
+        "last unit, µs": f"{median(last) * 1e6:.0f}",
+        "MiB of the core": f"{mib:.0f}",
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=400, metavar="N")
@@ -126,7 +158,11 @@ def main() -> None:
             )
     command = f"./dev bench growth --calls {options.calls}"
     title = "A decision as a cluster grows"
-    print(reports.write("growth", title, command, {"Decisions": rows}, {"seconds": data}))
+    tables = {
+        "Decisions": rows,
+        "Large clusters": [large(*size, options.calls) for size in LARGE],
+    }
+    print(reports.write("growth", title, command, tables, {"seconds": data}))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ _START_SECONDS = 10.0
 _TARGET = 60
 _LEAST, _MOST = 2, 30
 _CALM, _BUSY = 100.0, 1000.0
-_BEFORE_SECONDS, _AFTER_SECONDS = 60.0, 40.0
+_BEFORE_SECONDS, _AFTER_SECONDS = 45.0, 35.0
 """Of the morning, in which the load grows."""
 _LOOK_SECONDS = 0.5
 _NAMES = ("ahead", "behind")

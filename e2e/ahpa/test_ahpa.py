@@ -178,7 +178,7 @@ def test_replicas_are_there_before_the_load(place: Place) -> None:
     replica_set = place.deploy(name, 5)
     length = 1440 * STEP
     begun = time.time()
-    at = (begun + 75 * STEP) % length / length  # the step comes in so many seconds
+    at = (begun + 55 * STEP) % length / length  # the step comes in so many seconds
 
     def stepped(part: float) -> float:
         return 40.0 if (part - at) % 1 < 0.4 else 20.0
@@ -195,7 +195,7 @@ def test_replicas_are_there_before_the_load(place: Place) -> None:
             )
         )  # fmt: skip
         place.site.until(lambda: place.replicas(name) == 10, 120, "growth before the load")
-        early = (begun + 75 * STEP) - time.time()
+        early = (begun + 55 * STEP) - time.time()
         print(f"grown {early:.1f} s before the step, of a day of {length} s")
         assert 0 < early < 15 * STEP, "not after 08:59, and not before 08:45"
         found = place.site.get(place.namespace, name)["status"]
