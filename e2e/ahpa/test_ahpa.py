@@ -79,7 +79,7 @@ def test_observer_writes_no_scale(place: Place, *, full: bool) -> None:
             number += 1
             loads(place, replica_set, *(37.0 * number * factor % 100 for factor in (1, 2, 3)))
             found = place.site.get(place.namespace, name)
-            seen.add(found.get("status", {}).get("desiredReplicas"))
+            seen.add(found.get("status", {}).get("reactiveReplicas"))
             time.sleep(0.5)
         assert len(seen) > 3, "the load did change"
     writes = [
