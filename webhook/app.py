@@ -24,6 +24,7 @@ from spillover.kube.readiness import Readiness
 from spillover.serving.requests import (
     UNDECODABLE,
     Handler,
+    client_name,
     decoded,
     errors_as_json,
     json_answer,
@@ -96,17 +97,11 @@ def admission_app(
 def _clients(names: Collection[str]) -> Middleware:
     @web.middleware
     async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if names and _client_name(request) not in names:
+        if names and client_name(request) not in names:
             raise web.HTTPForbidden(text="the client's certificate has another common name")
         return await handler(request)
 
     return admitted
-
-
-def _client_name(http: web.Request) -> str:
-    certificate = http.transport.get_extra_info("peercert") if http.transport is not None else None
-    subject = (certificate or {}).get("subject", ())
-    return next((value for part in subject for key, value in part if key == "commonName"), "")
 
 
 def _handler(path: str, answer: Answer, ready: Readiness, metrics: Metrics) -> Handler:

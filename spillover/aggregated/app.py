@@ -19,7 +19,7 @@ from aiohttp.typedefs import Middleware
 
 from spillover.aggregated.front_proxy import FrontProxy
 from spillover.aggregated.group import ApiGroup, NotFoundError, resource_list, status
-from spillover.serving.requests import Handler
+from spillover.serving.requests import Handler, client_name
 
 LARGEST_REQUEST = 64 * 1024
 """In bytes. Only GET is served."""
@@ -63,7 +63,7 @@ def _only(front_proxy: Callable[[], FrontProxy | None]) -> Middleware:
     @web.middleware
     async def only_front_proxy(request: web.Request, handler: Handler) -> web.StreamResponse:
         known = front_proxy()
-        if known is None or not known.admits(_common_name(request)):
+        if known is None or not known.admits(client_name(request)):
             return _answer(401, status(401, "Unauthorized", "only the API server may ask"))
         try:
             return await handler(request)
@@ -88,14 +88,6 @@ async def _found(
         return _answer(200, await ask(request.match_info))
     except NotFoundError as error:
         return _answer(404, status(404, "NotFound", str(error)))
-
-
-def _common_name(request: web.Request) -> str:
-    """That of the client's certificate, which TLS has verified; "" without one."""
-    transport = request.transport
-    certificate = transport.get_extra_info("peercert") if transport is not None else None
-    subject = (certificate or {}).get("subject", ())
-    return next((value for part in subject for key, value in part if key == "commonName"), "")
 
 
 def _answer(code: int, body: Mapping[str, Any]) -> web.Response:

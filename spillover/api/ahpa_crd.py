@@ -8,7 +8,7 @@ webhook explains all errors of an object at once.
 from typing import Any
 
 from spillover.api import ahpa, bounds
-from spillover.api.crd import PRESERVE, Limits, structural
+from spillover.api.crd import CONDITION, PRESERVE, Limits, structural
 
 _LIMITS = Limits(
     lists={
@@ -56,23 +56,7 @@ _CONDITIONS = {
     "description": "ModelAvailable, ScalingActive, AbleToScale, ScalingLimited, Invalid.",
     "x-kubernetes-list-type": "map",
     "x-kubernetes-list-map-keys": ["type"],
-    "items": {
-        "type": "object",
-        "description": "One condition.",
-        PRESERVE: True,
-        "required": ["type"],
-        "properties": {
-            "type": {"type": "string", "description": "Name of the condition."},
-            "status": {"type": "string", "description": "True, False or Unknown."},
-            "reason": {"type": "string", "description": "Cause as one CamelCase word."},
-            "message": {"type": "string", "description": "Cause as a sentence."},
-            "lastTransitionTime": {
-                "type": "string",
-                "format": "date-time",
-                "description": "When the status last changed.",
-            },
-        },
-    },
+    "items": CONDITION,
 }
 _CURRENT = {
     "type": "array",

@@ -40,6 +40,30 @@ def _counts(**fields: str) -> dict[str, Any]:
     return {name: {"type": "integer", "description": text} for name, text in fields.items()}
 
 
+CONDITION = {
+    "type": "object",
+    "description": "One condition.",
+    PRESERVE: True,
+    "required": ["type"],
+    "properties": {
+        "type": {"type": "string", "description": "Name of the condition."},
+        "status": {"type": "string", "description": "True, False or Unknown."},
+        "reason": {"type": "string", "description": "Cause as one CamelCase word."},
+        "message": {"type": "string", "description": "Cause as a sentence."},
+        "lastTransitionTime": {
+            "type": "string",
+            "format": "date-time",
+            "description": "When the status last changed.",
+        },
+        "observedGeneration": {
+            "type": "integer",
+            "format": "int64",
+            "description": "The metadata.generation that it describes.",
+        },
+    },
+}
+"""Schema of one condition of a status."""
+
 _UNIT_STATUS = {
     "type": "object",
     "description": "How full one unit is.",
@@ -102,28 +126,7 @@ _STATUS = {
             "BindingRefused, EditsWait, Crowded.",
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["type"],
-            "items": {
-                "type": "object",
-                "description": "One condition.",
-                PRESERVE: True,
-                "required": ["type"],
-                "properties": {
-                    "type": {"type": "string", "description": "Name of the condition."},
-                    "status": {"type": "string", "description": "True, False or Unknown."},
-                    "reason": {"type": "string", "description": "Cause as one CamelCase word."},
-                    "message": {"type": "string", "description": "Cause as a sentence."},
-                    "lastTransitionTime": {
-                        "type": "string",
-                        "format": "date-time",
-                        "description": "When the status last changed.",
-                    },
-                    "observedGeneration": {
-                        "type": "integer",
-                        "format": "int64",
-                        "description": "The metadata.generation that it describes.",
-                    },
-                },
-            },
+            "items": CONDITION,
         },
     },
 }
