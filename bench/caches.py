@@ -29,11 +29,10 @@ from harness.proxy import Answer, Fate, Proxy, Request, Treatment
 from harness.proxy import running as proxying
 from harness.waiting import until
 from spillover.kube.credentials import Credentials
-from spillover.kube.session import MERGE_PATCH, ApiSession
+from spillover.kube.session import ApiSession
 
 NAMESPACE = "caches"
 PORT = 8888
-EVENTS = 5000
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 _SECONDS = 120
@@ -87,20 +86,6 @@ async def filled(cluster: Cluster, options: argparse.Namespace) -> None:
             create(session, _PODS, pod(number, options.nodes, options.policies))
             for number in range(options.pods)
         )
-
-
-async def touched(cluster: Cluster, number: int) -> None:
-    """Changes a label of so many pods."""
-    async with ApiSession(Credentials(cluster.kubeconfig)) as session:
-        await at_once(
-            session_patch(session, f"{_PODS}/pod-{each:06}", str(time.monotonic()))
-            for each in range(number)
-        )
-
-
-async def session_patch(session: ApiSession, path: str, value: str) -> None:
-    body = {"metadata": {"labels": {"touched": value}}}
-    await session.request("PATCH", path, body=body, content_type=MERGE_PATCH)
 
 
 class Pings:
@@ -206,18 +191,6 @@ def used(container: Container) -> float:
     return used_seconds(container.pid())
 
 
-def cost_of_events(cluster: Cluster, container: Container, number: int) -> float:
-    """Seconds of a core for each, without what the extender uses in the same time when there are
-    none: it writes deletion costs."""
-    spent, begun = used(container), time.monotonic()
-    asyncio.run(touched(cluster, number))
-    until(lambda: is_settled(container), _SECONDS, "the events are read")
-    spent, seconds = used(container) - spent, time.monotonic() - begun
-    calm = used(container)
-    time.sleep(seconds)
-    return (spent - (used(container) - calm)) / number
-
-
 def started(container: Container) -> dict[str, float]:
     """Of a start: seconds until it is ready, seconds of a core until then, and MiB afterwards."""
     container.restart()
@@ -242,8 +215,6 @@ def main() -> None:
         bare = [started(container) for _ in range(options.rounds)]
         asyncio.run(filled(cluster, options))
         full = [started(container) for _ in range(options.rounds)]
-        events = min(EVENTS, options.pods)
-        event = cost_of_events(cluster, container, events)
         relisted, calm = pauses(cluster, options.rounds)
     rows = [
         {"": name, **{key: f"{median(each[key] for each in found):.3g}" for key in found[0]}}
@@ -255,13 +226,12 @@ def main() -> None:
             {"while": name, "median": f"{median(took) * 1e3:.1f}", "most": f"{max(took) * 1e3:.1f}"}
             for name, took in (("nothing happens", calm), ("all pods are listed again", relisted))
         ],
-        "Events": [{"µs of a core for each": f"{event * 1e6:.0f}", "a second": f"{1 / event:.0f}"}],
     }  # fmt: skip
     command = (
         f"./dev bench caches --nodes {options.nodes} --pods {options.pods}"
         f" --policies {options.policies} --rounds {options.rounds}"
     )
-    data = {"idle": bare, "full": full, "relisted": relisted, "calm": calm, "event": event}
+    data = {"idle": bare, "full": full, "relisted": relisted, "calm": calm}
     print(reports.write("caches", "The extender's caches", command, tables, data))
 
 
