@@ -1,7 +1,6 @@
 """Objects of the tests, and samples of the past."""
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -61,7 +60,3 @@ def past(
     for number in range(7 * 1440, 0, -1):
         at = end - number * step
         yield f'{GPU}{{namespace="{namespace}",pod="{pod}"}} {load(at % day / day):.3f} {at}'
-
-
-def now() -> float:
-    return time.time()

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +94,6 @@ class Site:
     exporter: Exporter
     prometheus_address: str
     containers: list[Container]
-    pki: Path
-    _config: Object = field(default_factory=dict)
 
     @contextmanager
     def prometheus(
@@ -215,7 +213,11 @@ def site(
         cluster.apply(*crds)
         cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         cluster.apply(
-            *(each for each in objects if each["kind"] not in ("Deployment", "Service", *_FIRST))
+            *(
+                each
+                for each in objects
+                if each["kind"] not in ("CustomResourceDefinition", "Deployment", "Service")
+            )
         )
         cluster.start(by_name["Deployment", "spillover-ahpa-certificates"], _FIRST_NUMBER)
         deployment = by_name["Deployment", "spillover-ahpa"]
@@ -233,16 +235,13 @@ def site(
         exporter = Exporter(_address(cluster, _EXPORTER_NUMBER))
         stack.callback(exporter.close)
         address = f"{_address(cluster, _PROMETHEUS_NUMBER)}:{_PORT}"
-        found = Site(cluster, exporter, address, containers, folder)
+        found = Site(cluster, exporter, address, containers)
         found.point_at(f"http://{address}")
         cluster.kubectl("apply", "-k", str(API))
         cluster.kubectl(
             "wait", "--for=condition=Available", f"apiservice/{API_SERVICE}", "--timeout=60s"
         )
         yield found
-
-
-_FIRST = ("CustomResourceDefinition",)
 
 
 def _address(cluster: Cluster, number: int) -> str:

@@ -8,7 +8,7 @@ from spillover.ahpa.chart import Figure, Line, Page
 from spillover.core.autoscaling.autoscaler import Autoscaler, InvalidAutoscaler
 from spillover.forecast.decision import whole
 from spillover.forecast.history import History
-from spillover.forecast.season import SLOTS, Forecast, Missing, Slots, maxima
+from spillover.forecast.season import Forecast, Missing, Slots, maxima, slot_seconds
 
 _WHY = {
     Missing.HISTORY: "less than 80 % of the last seven days are known",
@@ -22,7 +22,7 @@ def charted(
     """The page of an object. `capacity` is the most that one pod can show, or None."""
     goal = autoscaler.metrics[0]
     load, pods = maxima(history)
-    slot = history.step * 5
+    slot = slot_seconds(history)
     begin = history.end - history.end % slot - slot * len(load)
     name = goal.name.upper() if len(goal.name) <= _LONGEST_SHORT_NAME else goal.name
     predicted = _predicted(forecast, slot)
@@ -94,5 +94,5 @@ def _facts(
                 ("Load below forecast, last 7 days", f"{(actual <= past).mean():.1%}"),
                 ("Mean forecast ÷ mean load, last 7 days", f"{past.mean() / actual.mean():.2f}"),
             ]
-    highest = float(forecast.load[:SLOTS].max())
+    highest = float(forecast.load.max())
     return [*found, ("Highest forecast, next day", f"{highest:.4g}")]

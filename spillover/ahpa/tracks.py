@@ -9,7 +9,7 @@ from spillover.ahpa.histories import Reading
 from spillover.core.autoscaling.autoscaler import Autoscaler, Strategy
 from spillover.core.autoscaling.bounds import Bounds
 from spillover.forecast.decision import Decision, Load, Needed, Rules, decide
-from spillover.forecast.season import Forecast, Missing, fit
+from spillover.forecast.season import Forecast, Missing, fit, slot_seconds
 
 REFIT_SLOTS = 3
 """A forecast is made anew after so many slots: a quarter of an hour."""
@@ -36,8 +36,8 @@ class Track:
 
     def fit(self, autoscaler: Autoscaler, reading: Reading, load: Load, now: float) -> None:
         """Makes a new forecast, if it is time. `now` is in seconds since 1970."""
-        slot = reading.history.step * 5
-        is_due = not 0 <= now - self.fitted_at < REFIT_SLOTS * slot
+        fresh_seconds = REFIT_SLOTS * slot_seconds(reading.history)
+        is_due = not 0 <= now - self.fitted_at < fresh_seconds
         if is_due or self.fitted_for != autoscaler.quantile:
             self.forecast = fit(reading.history, autoscaler.quantile, capacity=load.capacity)
             self.fitted_at, self.fitted_for = now, autoscaler.quantile

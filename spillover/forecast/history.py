@@ -39,11 +39,6 @@ class History:
         return cls(end - end % step, nothing, nothing, step)
 
     @property
-    def begin(self) -> int:
-        """Time of the first sample."""
-        return self.end - (POINTS - 1) * self.step
-
-    @property
     def share(self) -> float:
         """The share of the samples that are known, 0 to 1."""
         return float(np.count_nonzero(np.isfinite(self.load))) / POINTS

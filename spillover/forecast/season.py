@@ -99,7 +99,7 @@ def fit(history: History, quantile: float, *, capacity: float | None = None) -> 
     there is no such limit."""
     if history.share < ENOUGH:
         return Missing.HISTORY
-    slot = _SAMPLES * history.step
+    slot = slot_seconds(history)
     start = history.end - history.end % slot
     days = _days(history, start, capacity)
     levels = _levels(days.load)
@@ -193,10 +193,15 @@ def _past(trial: _Trial, levels: Slots) -> Slots:
     return past
 
 
+def slot_seconds(history: History) -> int:
+    """Seconds of a slot."""
+    return _SAMPLES * history.step
+
+
 def maxima(history: History) -> tuple[Slots, Slots]:
     """The highest load and the most pods of each slot before `Forecast.start`. NaN without a
     sample. Shapes (DAYS * SLOTS,)."""
-    start = history.end - history.end % (_SAMPLES * history.step)
+    start = history.end - history.end % slot_seconds(history)
     load, pods = (_slots(history, start, each) for each in (history.load, history.pods))
     return np.fmax.reduce(load, axis=2).ravel(), np.fmax.reduce(pods, axis=2).ravel()
 
